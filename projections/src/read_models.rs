@@ -130,7 +130,7 @@ impl ReadModels {
                 let session = stream_id(recorded).map_err(|reason| Rows::<SessionRow>::broken(recorded, reason))?;
                 sessions::fold(&mut self.sessions, recorded, session, event)
             }
-            Event::User(event) => {
+            Event::User(event) if self.users.is_selected() || self.unique_keys.is_selected() => {
                 let user = stream_id(recorded).map_err(|reason| Rows::<UserRow>::broken(recorded, reason))?;
                 if self.unique_keys.is_selected() {
                     unique_keys::fold(&mut self.unique_keys, recorded, user, event, hasher)?;
@@ -147,7 +147,10 @@ impl ReadModels {
             Event::IdentityProvider(event) if self.identity_provider.is_selected() => {
                 identity_provider::fold(&mut self.identity_provider, recorded, event)
             }
-            Event::Setup(_) | Event::Session(_) | Event::ApiToken(_) | Event::IdentityProvider(_) => Ok(()),
+            // Nobody who is selected folds it.
+            Event::Setup(_) | Event::Session(_) | Event::User(_) | Event::ApiToken(_) | Event::IdentityProvider(_) => {
+                Ok(())
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! *remove* it. What the store had stays beside what the folds made of it, so that only real changes are written, and every
 //! change since [`Rows::begin`] can be taken back, so that one refused unit leaves its neighbours alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -18,25 +18,35 @@ enum Stored<R> {
     Present(R),
 }
 
-/// A key of the batch.
+/// What the folds made of a row.
+#[derive(Clone, Debug)]
+enum Folded<R> {
+    Untouched,
+    Put(R),
+    Removed,
+}
+
+/// What is known under one key.
 #[derive(Clone, Debug)]
 struct Entry<R> {
     stored: Stored<R>,
-    /// What the folds made of it: `None` nothing yet, `Some(None)` deleted.
-    folded: Option<Option<R>>,
+    folded: Folded<R>,
 }
 
 impl<R> Entry<R> {
+    fn untouched(stored: Stored<R>) -> Self {
+        Self { stored, folded: Folded::Untouched }
+    }
+
     fn now(&self) -> Option<&R> {
         match (&self.folded, &self.stored) {
-            (Some(folded), _) => folded.as_ref(),
-            (None, Stored::Present(row)) => Some(row),
-            (None, Stored::Absent | Stored::Unknown) => None,
+            (Folded::Put(row), _) | (Folded::Untouched, Stored::Present(row)) => Some(row),
+            (Folded::Removed, _) | (Folded::Untouched, Stored::Absent | Stored::Unknown) => None,
         }
     }
 
     fn is_known(&self) -> bool {
-        self.folded.is_some() || !matches!(self.stored, Stored::Unknown)
+        !matches!((&self.folded, &self.stored), (Folded::Untouched, Stored::Unknown))
     }
 }
 
@@ -46,15 +56,15 @@ pub struct Rows<R: Row> {
     /// In key order, so that statements are deterministic and locks are taken in one order everywhere.
     entries: BTreeMap<Key, Entry<R>>,
     /// Needed and not yet supplied.
-    missing: Vec<Key>,
-    /// What each change since [`Rows::begin`] replaced, oldest first.
-    undo: Vec<(Key, Option<Option<R>>)>,
+    missing: BTreeSet<Key>,
+    /// What each change since [`Rows::begin`] replaced, oldest first; `None` where there was no entry.
+    undo: Vec<(Key, Option<Folded<R>>)>,
     selected: bool,
 }
 
 impl<R: Row> Default for Rows<R> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), missing: Vec::new(), undo: Vec::new(), selected: true }
+        Self { entries: BTreeMap::new(), missing: BTreeSet::new(), undo: Vec::new(), selected: true }
     }
 }
 
@@ -71,31 +81,29 @@ impl<R: Row> Rows<R> {
     /// Marks a row that an event of the batch touches. Needing it again changes nothing.
     pub fn need(&mut self, key: Key) {
         if !self.entries.contains_key(&key) {
-            self.missing.push(key.clone());
-            self.entries.insert(key, Entry { stored: Stored::Unknown, folded: None });
+            self.missing.insert(key.clone());
+            self.entries.insert(key, Entry::untouched(Stored::Unknown));
         }
     }
 
     /// Marks a row that an event of the batch makes: the first event of a stream has no row yet, so none is loaded.
     pub fn need_new(&mut self, key: Key) {
-        self.entries.entry(key).or_insert(Entry { stored: Stored::Absent, folded: None });
+        self.entries.entry(key).or_insert(Entry::untouched(Stored::Absent));
     }
 
     /// The keys that are needed and not yet supplied, in order.
     pub fn missing(&self) -> Vec<Key> {
-        let mut missing = self.missing.clone();
-        missing.sort_unstable();
-        missing
+        self.missing.iter().cloned().collect()
     }
 
     /// What the store holds under `key`. The first answer counts: folds may have built on it already.
     pub fn supply(&mut self, key: Key, row: Option<R>) {
-        self.missing.retain(|missing| *missing != key);
+        self.missing.remove(&key);
         self.settle(key, row);
     }
 
     fn settle(&mut self, key: Key, row: Option<R>) {
-        let entry = self.entries.entry(key).or_insert(Entry { stored: Stored::Unknown, folded: None });
+        let entry = self.entries.entry(key).or_insert(Entry::untouched(Stored::Unknown));
         if matches!(entry.stored, Stored::Unknown) {
             entry.stored = row.map_or(Stored::Absent, Stored::Present);
         }
@@ -129,21 +137,20 @@ impl<R: Row> Rows<R> {
 
     /// Makes a row or takes the place of the one with its key.
     pub fn put(&mut self, row: R) {
-        self.fold(row.key(), Some(row));
+        self.fold(row.key(), Folded::Put(row));
     }
 
     /// Deletes a row; one that is not there stays away.
     pub fn remove(&mut self, key: Key) {
-        self.fold(key, None);
+        self.fold(key, Folded::Removed);
     }
 
-    fn fold(&mut self, key: Key, row: Option<R>) {
-        let replaced = match self.entries.get_mut(&key) {
-            Some(entry) => entry.folded.replace(row),
-            None => {
-                self.entries.insert(key.clone(), Entry { stored: Stored::Unknown, folded: Some(row) });
-                None
-            }
+    fn fold(&mut self, key: Key, folded: Folded<R>) {
+        let replaced = if let Some(entry) = self.entries.get_mut(&key) {
+            Some(std::mem::replace(&mut entry.folded, folded))
+        } else {
+            self.entries.insert(key.clone(), Entry { stored: Stored::Unknown, folded });
+            None
         };
         self.undo.push((key, replaced));
     }
@@ -185,26 +192,29 @@ impl<R: Row> Rows<R> {
     /// Takes every change since [`Rows::begin`] back.
     pub(crate) fn roll_back(&mut self) {
         while let Some((key, replaced)) = self.undo.pop() {
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.folded = replaced;
+            match (replaced, self.entries.get_mut(&key)) {
+                (Some(folded), Some(entry)) => entry.folded = folded,
+                _ => drop(self.entries.remove(&key)),
             }
         }
     }
 
     /// The rows that are new or no longer what the store holds, in key order.
     pub fn upserts(&self) -> Vec<&R> {
-        let changed = |entry: &'_ Entry<R>| match (&entry.folded, &entry.stored) {
-            (Some(Some(row)), Stored::Present(stored)) => row != stored,
-            (Some(Some(_)), Stored::Absent | Stored::Unknown) => true,
-            (Some(None) | None, _) => false,
+        let upsert = |entry: &Entry<R>| match (&entry.folded, &entry.stored) {
+            (Folded::Put(row), Stored::Present(stored)) => row != stored,
+            (Folded::Put(_), Stored::Absent | Stored::Unknown) => true,
+            (Folded::Removed | Folded::Untouched, _) => false,
         };
-        self.entries.values().filter(|entry| changed(entry)).filter_map(Entry::now).collect()
+        self.entries.values().filter(|entry| upsert(entry)).filter_map(Entry::now).collect()
     }
 
     /// The keys of the rows that the store holds, or may hold, and that are gone, in key order.
     pub fn deletes(&self) -> Vec<&Key> {
-        let gone = |entry: &Entry<R>| matches!(entry.folded, Some(None)) && !matches!(entry.stored, Stored::Absent);
-        self.entries.iter().filter(|(_, entry)| gone(entry)).map(|(key, _)| key).collect()
+        let delete = |entry: &Entry<R>| {
+            matches!((&entry.folded, &entry.stored), (Folded::Removed, Stored::Present(_) | Stored::Unknown))
+        };
+        self.entries.iter().filter(|(_, entry)| delete(entry)).map(|(key, _)| key).collect()
     }
 }
 
@@ -242,7 +252,7 @@ impl<R: Row> AnyRows for Rows<R> {
     }
 
     fn missing_json(&self) -> String {
-        json(&self.missing())
+        json(&self.missing)
     }
 
     fn supply_json(&mut self, rows: &[String]) -> Result<(), serde_json::Error> {
@@ -263,6 +273,6 @@ impl<R: Row> AnyRows for Rows<R> {
 }
 
 #[expect(clippy::expect_used, reason = "keys and rows are made of strings and integers under fixed names")]
-fn json(values: &[impl Serialize]) -> String {
+fn json(values: &impl Serialize) -> String {
     serde_json::to_string(values).expect("strings and integers are JSON")
 }

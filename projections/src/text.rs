@@ -28,8 +28,9 @@ pub(crate) fn column(value: Option<&Protected>) -> Result<Option<String>, &'stat
 /// that had kept what it sealed could not be folded again.
 pub(crate) fn column_of_person(value: Option<&Protected>) -> Result<Option<String>, &'static str> {
     match value {
-        Some(Protected::Clear { key: KeyId::Instance | KeyId::Strangers(_), .. }) => Ok(None),
-        Some(Protected::Sealed { key: KeyId::Strangers(_), .. }) => Ok(None),
+        Some(Protected::Clear { key, .. } | Protected::Sealed { key, .. }) if !matches!(key, KeyId::Person(_)) => {
+            Ok(None)
+        }
         value => column(value),
     }
 }
