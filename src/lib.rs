@@ -1,1 +1,4 @@
-
+//! authlog: an event-sourced authentication service.
+pub mod clock;
+pub mod keys;
+pub mod log;

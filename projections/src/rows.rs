@@ -209,6 +209,15 @@ impl<R: Row> Rows<R> {
         self.entries.values().filter(|entry| upsert(entry)).filter_map(Entry::now).collect()
     }
 
+    /// The rows that the store holds and that are gone, in key order.
+    pub fn deleted(&self) -> Vec<&R> {
+        let gone = |entry| match entry {
+            &Entry { folded: Folded::Removed, stored: Stored::Present(ref row) } => Some(row),
+            _ => None,
+        };
+        self.entries.values().filter_map(gone).collect()
+    }
+
     /// The keys of the rows that the store holds, or may hold, and that are gone, in key order.
     pub fn deletes(&self) -> Vec<&Key> {
         let delete = |entry: &Entry<R>| {
