@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) enum StopSignal {
     /// For everything that has no say in it.
     Terminate,
-    /// For `PostgreSQL`, where SIGTERM would wait for every client to leave.
+    /// For PostgreSQL, where SIGTERM would wait for every client to leave.
     Interrupt,
 }
 

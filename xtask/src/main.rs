@@ -52,7 +52,7 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Start a throw-away `PostgreSQL` cluster and keep it until Ctrl-C, or for one command.
+    /// Start a throw-away PostgreSQL cluster and keep it until Ctrl-C, or for one command.
     Postgres {
         /// Print nothing but the superuser's URL on standard output.
         #[arg(long, conflicts_with = "command")]

@@ -1,4 +1,4 @@
-//! A `PostgreSQL` cluster for one run: made from the local binaries, on a free port of 127.0.0.1,
+//! A PostgreSQL cluster for one run: made from the local binaries, on a free port of 127.0.0.1,
 //! as durable as the real one (`fsync=on`), and gone afterwards.
 
 mod account;

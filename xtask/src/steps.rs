@@ -25,9 +25,9 @@ pub(crate) enum StepName {
     Deny,
     /// npm ci for the OpenID provider the tests start
     Provider,
-    /// A throw-away `PostgreSQL` cluster for the tests
+    /// A throw-away PostgreSQL cluster for the tests
     Postgres,
-    /// cargo nextest, every case on `SQLite` and on `PostgreSQL`
+    /// cargo nextest, every case on SQLite and on PostgreSQL
     Tests,
     /// The examples in doc comments
     Doctests,

@@ -1,4 +1,4 @@
-//! Whose process the cluster is: `PostgreSQL` refuses to run as root.
+//! Whose process the cluster is: PostgreSQL refuses to run as root.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
