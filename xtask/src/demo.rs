@@ -33,11 +33,7 @@ pub(crate) enum End {
 
 impl End {
     pub(crate) fn new(once: bool) -> Self {
-        if once {
-            Self::AfterTheWalk
-        } else {
-            Self::AtCtrlC
-        }
+        if once { Self::AfterTheWalk } else { Self::AtCtrlC }
     }
 }
 
@@ -48,10 +44,7 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, end: End) -> Result<(), 
     let service = start_service(guard, &authlog, &folder.path, end)?;
     walk::walk(&service.about, &provider.about).map_err(|failure| {
         let log = fs::read_to_string(&service.server.log).unwrap_or_default();
-        Failure::new(format!(
-            "{failure}\nthe end of the service's own output:\n{}",
-            tail(&log)
-        ))
+        Failure::new(format!("{failure}\nthe end of the service's own output:\n{}", tail(&log)))
     })?;
     if end == End::AtCtrlC {
         keep_running(service, &provider)?;
@@ -59,25 +52,15 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, end: End) -> Result<(), 
     Ok(())
 }
 
-fn keep_running(
-    mut service: Running<Service>,
-    provider: &Running<Provider>,
-) -> Result<(), Failure> {
-    let Service {
-        url, data_folder, ..
-    } = &service.about;
-    println!(
-        "\nBoth are running; Ctrl-C stops them and removes {}.",
-        data_folder.display()
-    );
+fn keep_running(mut service: Running<Service>, provider: &Running<Provider>) -> Result<(), Failure> {
+    let Service { url, data_folder, .. } = &service.about;
+    println!("\nBoth are running; Ctrl-C stops them and removes {}.", data_folder.display());
     println!("  the service    {url}/docs");
     println!("  a sign-in      {url}/v1/auth/oidc/start (open its authorization_url)");
     println!("  the provider   {}", provider.about.issuer);
     println!("  its output     {}", service.server.log.display());
     let status = service.server.process.wait()?;
-    Err(Failure::new(format!(
-        "authlog ended by itself with {status}"
-    )))
+    Err(Failure::new(format!("authlog ended by itself with {status}")))
 }
 
 /// The dev profile: a cold release build of the same takes several times as long.
@@ -85,15 +68,7 @@ fn build(workspace: &Workspace, guard: &Guard) -> Result<[PathBuf; 2], Failure> 
     println!("building authlog and devidp (minutes the first time)");
     let mut command = workspace.cargo();
     command
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "authlog",
-            "--package",
-            "devidp",
-            "--bins",
-        ])
+        .args(["build", "--locked", "--package", "authlog", "--package", "devidp", "--bins"])
         .args(["--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped());
     let mut cargo = guard.spawn(&mut command, StopSignal::Terminate)?;
@@ -113,9 +88,7 @@ fn build(workspace: &Workspace, guard: &Guard) -> Result<[PathBuf; 2], Failure> 
     match found {
         [Some(authlog), Some(devidp)] if status.success() => Ok([authlog, devidp]),
         _ if status.success() => Err(Failure::new("cargo built no authlog or no devidp")),
-        _ => Err(Failure::new(format!(
-            "building authlog and devidp ended with {status}"
-        ))),
+        _ => Err(Failure::new(format!("building authlog and devidp ended with {status}"))),
     }
 }
 
@@ -141,19 +114,13 @@ impl<'g> Server<'g> {
     }
 
     /// Waits until `ready` finds what it looks for in the server's output or on its port.
-    fn wait_until_ready<R>(
-        &mut self,
-        name: &str,
-        mut ready: impl FnMut(&str) -> Option<R>,
-    ) -> Result<R, Failure> {
+    fn wait_until_ready<R>(&mut self, name: &str, mut ready: impl FnMut(&str) -> Option<R>) -> Result<R, Failure> {
         let mut found = None;
         wait_until(name, STARTS_WITHIN, || {
             let output = fs::read_to_string(&self.log).unwrap_or_default();
             if let Some(status) = self.process.ended()? {
                 let output = tail(&output);
-                return Err(Failure::new(format!(
-                    "{name} ended with {status}:\n{output}"
-                )));
+                return Err(Failure::new(format!("{name} ended with {status}:\n{output}")));
             }
             found = ready(&output);
             Ok(found.is_some())
@@ -162,21 +129,13 @@ impl<'g> Server<'g> {
     }
 }
 
-fn start_provider<'g>(
-    guard: &'g Guard,
-    binary: &Path,
-    folder: &Path,
-) -> Result<Running<'g, Provider>, Failure> {
+fn start_provider<'g>(guard: &'g Guard, binary: &Path, folder: &Path) -> Result<Running<'g, Provider>, Failure> {
     let mut command = Command::new(binary);
     command.args(["--port", "0"]);
     let mut server = Server::start(guard, &mut command, folder.join("devidp.log"))?;
     let issuer = server.wait_until_ready("devidp", first_address)?;
     println!("devidp is ready: {issuer}");
-    let about = Provider {
-        issuer,
-        client_id: CLIENT_ID,
-        client_secret: CLIENT_SECRET,
-    };
+    let about = Provider { issuer, client_id: CLIENT_ID, client_secret: CLIENT_SECRET };
     Ok(Running { about, server })
 }
 
@@ -200,26 +159,13 @@ fn start_service<'g>(
     };
     let url = format!("http://127.0.0.1:{port}");
     let data_folder = folder.join("authlog-data");
-    let about = Service {
-        url,
-        binary: binary.to_owned(),
-        data_folder,
-    };
+    let about = Service { url, binary: binary.to_owned(), data_folder };
     let Service { url, .. } = &about;
     let listen = format!("127.0.0.1:{port}");
     let mut command = about.command(&["serve", "--listen", &listen, "--public-url", url]);
     let mut server = Server::start(guard, &mut command, folder.join("authlog.log"))?;
-    let ready = Request {
-        method: "GET",
-        url: &format!("{url}/readyz"),
-        bearer: None,
-        body: None,
-    };
-    server.wait_until_ready("authlog", |_| {
-        http::send(ready)
-            .ok()
-            .filter(|response| response.status == 200)
-    })?;
+    let ready = Request { method: "GET", url: &format!("{url}/readyz"), bearer: None, body: None };
+    server.wait_until_ready("authlog", |_| http::send(ready).ok().filter(|response| response.status == 200))?;
     println!("authlog is ready: {url}");
     Ok(Running { about, server })
 }
@@ -237,14 +183,8 @@ mod tests {
     fn the_address_is_read_once_its_line_is_complete() {
         assert_eq!(first_address("ready http://127.0.0.1:40"), None);
         let ready = "devidp ready issuer=http://127.0.0.1:4011\n";
-        assert_eq!(
-            first_address(ready).as_deref(),
-            Some("http://127.0.0.1:4011")
-        );
+        assert_eq!(first_address(ready).as_deref(), Some("http://127.0.0.1:4011"));
         let json = r#"{"issuer":"http://127.0.0.1:4011"}"#;
-        assert_eq!(
-            first_address(json).as_deref(),
-            Some("http://127.0.0.1:4011")
-        );
+        assert_eq!(first_address(json).as_deref(), Some("http://127.0.0.1:4011"));
     }
 }

@@ -65,11 +65,7 @@ impl Guard {
     }
 
     /// Starts a command in a process group of its own, which ends with the returned [`Ward`].
-    pub(crate) fn spawn(
-        &self,
-        command: &mut Command,
-        stop: StopSignal,
-    ) -> Result<Ward<'_>, Failure> {
+    pub(crate) fn spawn(&self, command: &mut Command, stop: StopSignal) -> Result<Ward<'_>, Failure> {
         let process = command.process_group(0).spawn().map_err(|error| {
             let program = command.get_program().display();
             Failure::new(match error.kind() {
@@ -77,11 +73,7 @@ impl Guard {
                 _ => format!("{program} could not be started: {error}"),
             })
         })?;
-        let ward = Ward {
-            process,
-            stop,
-            guard: self,
-        };
+        let ward = Ward { process, stop, guard: self };
         self.order(format_args!("group {} {}", stop.name(), ward.process.id()))?;
         Ok(ward)
     }
@@ -92,10 +84,7 @@ impl Guard {
         if status.success() {
             return Ok(());
         }
-        Err(Failure::new(format!(
-            "`{}` ended with {status}",
-            spoken(command)
-        )))
+        Err(Failure::new(format!("`{}` ended with {status}", spoken(command))))
     }
 
     /// Runs a command whose output goes to a file and, if it fails, into the failure.
@@ -103,29 +92,19 @@ impl Guard {
         let opening = || format!("opening {}", log.display());
         let file = fs::File::create(log).while_doing(opening())?;
         let second = file.try_clone().while_doing(opening())?;
-        self.run(command.stdout(file).stderr(second))
-            .map_err(|failure| {
-                let output = fs::read_to_string(log).unwrap_or_default();
-                Failure::new(format!("{failure}\n{}", output.trim_end()))
-            })
+        self.run(command.stdout(file).stderr(second)).map_err(|failure| {
+            let output = fs::read_to_string(log).unwrap_or_default();
+            Failure::new(format!("{failure}\n{}", output.trim_end()))
+        })
     }
 
     /// Makes an empty folder that only this user may enter and that goes with the [`Folder`].
     pub(crate) fn folder(&self, purpose: &str) -> Result<Folder<'_>, Failure> {
-        let moment = SystemTime::UNIX_EPOCH
-            .elapsed()
-            .while_doing("reading the clock")?;
-        let name = format!(
-            "authlog-{purpose}-{}-{}",
-            std::process::id(),
-            moment.as_nanos()
-        );
+        let moment = SystemTime::UNIX_EPOCH.elapsed().while_doing("reading the clock")?;
+        let name = format!("authlog-{purpose}-{}-{}", std::process::id(), moment.as_nanos());
         let path = std::env::temp_dir().join(name);
         let making = || format!("making {}", path.display());
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .while_doing(making())?;
+        DirBuilder::new().mode(0o700).create(&path).while_doing(making())?;
         let folder = Folder { path, guard: self };
         self.order(format_args!("folder {}", folder.path.display()))?;
         Ok(folder)
@@ -194,9 +173,7 @@ pub(crate) struct Folder<'g> {
 impl Drop for Folder<'_> {
     fn drop(&mut self) {
         remove(&self.path);
-        let _told = self
-            .guard
-            .order(format_args!("removed {}", self.path.display()));
+        let _told = self.guard.order(format_args!("removed {}", self.path.display()));
     }
 }
 
@@ -239,13 +216,11 @@ fn follow(charges: &mut Vec<Charge>, order: &str) {
             charges.extend(id.parse().map(|id| Charge::Group { stop, id }));
         }
         ("folder", _) => charges.push(Charge::Folder(PathBuf::from(object))),
-        ("ended", _) => charges.retain(
-            |charge| !matches!(charge, Charge::Group { id, .. } if id.to_string() == object),
-        ),
+        ("ended", _) => {
+            charges.retain(|charge| !matches!(charge, Charge::Group { id, .. } if id.to_string() == object))
+        }
         ("removed", _) => {
-            charges.retain(
-                |charge| !matches!(charge, Charge::Folder(path) if path == Path::new(object)),
-            );
+            charges.retain(|charge| !matches!(charge, Charge::Folder(path) if path == Path::new(object)));
         }
         _ => {}
     }
@@ -286,10 +261,7 @@ pub(crate) fn wait_until(
     if within(time, done) {
         outcome.map(|_| ())
     } else {
-        Err(Failure::new(format!(
-            "{what} was not ready within {} s",
-            time.as_secs()
-        )))
+        Err(Failure::new(format!("{what} was not ready within {} s", time.as_secs())))
     }
 }
 
@@ -305,9 +277,5 @@ fn remove(folder: &Path) {
 pub(crate) fn spoken(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
-    std::iter::once(name)
-        .chain(command.get_args())
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    std::iter::once(name).chain(command.get_args()).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -32,32 +32,19 @@ impl Response {
     /// The first header of this name, in any case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
-        headers
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
 /// Sends a request and reads the answer to its end.
 pub(crate) fn send(request: Request<'_>) -> Result<Response, Failure> {
-    let Request {
-        method,
-        url,
-        bearer,
-        body,
-    } = request;
+    let Request { method, url, bearer, body } = request;
     let calling = || format!("{method} {url}");
     let (host, path) = split(url)?;
     let mut stream = TcpStream::connect(host).while_doing(calling())?;
-    stream
-        .set_read_timeout(Some(TIMEOUT))
-        .while_doing(calling())?;
-    stream
-        .set_write_timeout(Some(TIMEOUT))
-        .while_doing(calling())?;
-    let authorization = bearer.map_or_else(String::new, |token| {
-        format!("Authorization: Bearer {token}\r\n")
-    });
+    stream.set_read_timeout(Some(TIMEOUT)).while_doing(calling())?;
+    stream.set_write_timeout(Some(TIMEOUT)).while_doing(calling())?;
+    let authorization = bearer.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
     let body = body.map(Value::to_string).unwrap_or_default();
     let text = format!(
         "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{authorization}\
@@ -72,14 +59,9 @@ pub(crate) fn send(request: Request<'_>) -> Result<Response, Failure> {
 
 /// `http://127.0.0.1:8787/path?query` into `127.0.0.1:8787` and `/path?query`.
 fn split(url: &str) -> Result<(&str, &str), Failure> {
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or_else(|| Failure::new(format!("not a plain http address: {url}")))?;
+    let rest = url.strip_prefix("http://").ok_or_else(|| Failure::new(format!("not a plain http address: {url}")))?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    Ok((
-        &rest[..end],
-        if end == rest.len() { "/" } else { &rest[end..] },
-    ))
+    Ok((&rest[..end], if end == rest.len() { "/" } else { &rest[end..] }))
 }
 
 fn parse(answer: &[u8]) -> Option<Response> {
@@ -91,11 +73,7 @@ fn parse(answer: &[u8]) -> Option<Response> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
         .collect();
-    let mut response = Response {
-        status,
-        headers,
-        body: String::new(),
-    };
+    let mut response = Response { status, headers, body: String::new() };
     let body = &answer[head_end + 4..];
     response.body = match response.header("transfer-encoding") {
         Some(coding) if coding.eq_ignore_ascii_case("chunked") => text(&unchunk(body)?),
@@ -128,9 +106,7 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn query_parameter(url: &str, name: &str) -> Option<String> {
     let (_, query) = url.split_once('?')?;
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs
-        .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| decode(value))
+    pairs.find(|(key, _)| *key == name).and_then(|(_, value)| decode(value))
 }
 
 fn decode(value: &str) -> Option<String> {
@@ -162,10 +138,7 @@ mod tests {
         let answer = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n\
             3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n";
         let response = parse(answer).unwrap();
-        assert_eq!(
-            (response.status, response.body.as_str()),
-            (201, "{\"a\":1}")
-        );
+        assert_eq!((response.status, response.body.as_str()), (201, "{\"a\":1}"));
         assert_eq!(response.header("x-a"), Some("b"));
     }
 

@@ -40,12 +40,7 @@ impl<'g> Cluster<'g> {
         let folder = guard.folder("postgres")?;
         account.own(&folder.path)?;
         let password = random_hex()?;
-        let maker = Maker {
-            guard,
-            binaries: &binaries,
-            account,
-            folder: &folder.path,
-        };
+        let maker = Maker { guard, binaries: &binaries, account, folder: &folder.path };
         maker.initialize(&password)?;
         let (server, port) = maker.serve_on_a_free_port()?;
         Ok(Self {
@@ -75,18 +70,13 @@ impl<'g> Maker<'g, '_> {
         self.account.own(&socket_folder)?;
         let mut command = self.command("initdb");
         command
-            .args([
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-            ])
+            .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8"])
             // Only the making is not flushed: it is done again after a power cut.
             .args(["--locale=C", "--no-sync", "--pgdata"])
             .arg(self.folder.join("data"))
             .arg("--pwfile")
             .arg(&password_file);
-        self.guard
-            .run_logged(&mut command, &self.folder.join("initdb.log"))
+        self.guard.run_logged(&mut command, &self.folder.join("initdb.log"))
     }
 
     fn serve_on_a_free_port(&self) -> Result<(Ward<'g>, u16), Failure> {
@@ -98,10 +88,7 @@ impl<'g> Maker<'g, '_> {
                 Ok(server) => return Ok((server, port)),
                 Err(_) if tried < PORTS_TRIED && self.log().contains("could not bind") => {}
                 Err(failure) => {
-                    return Err(Failure::new(format!(
-                        "{failure}\n{}",
-                        self.log().trim_end()
-                    )));
+                    return Err(Failure::new(format!("{failure}\n{}", self.log().trim_end())));
                 }
             }
         }
@@ -130,15 +117,10 @@ impl<'g> Maker<'g, '_> {
         let state = data.join("postmaster.pid");
         wait_until("PostgreSQL", STARTS_WITHIN, || {
             if let Some(status) = server.ended()? {
-                return Err(Failure::new(format!(
-                    "PostgreSQL ended at once with {status}"
-                )));
+                return Err(Failure::new(format!("PostgreSQL ended at once with {status}")));
             }
             let text = fs::read_to_string(&state).unwrap_or_default();
-            Ok(text
-                .lines()
-                .nth(7)
-                .is_some_and(|line| line.trim() == "ready"))
+            Ok(text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
         })?;
         Ok(server)
     }
@@ -146,11 +128,7 @@ impl<'g> Maker<'g, '_> {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.folder.join(program));
         // Nobody's PGDATA, PGPORT or language may reach the cluster.
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("TZ", "UTC")
-            .current_dir(self.folder);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", "UTC").current_dir(self.folder);
         self.account.take_on(&mut command);
         command
     }
@@ -165,11 +143,7 @@ impl<'g> Maker<'g, '_> {
 }
 
 /// `cargo xtask postgres`: a cluster for one command, or until Ctrl-C.
-pub(crate) fn run(
-    guard: &Guard,
-    print_url: bool,
-    command: &[OsString],
-) -> Result<ExitCode, Failure> {
+pub(crate) fn run(guard: &Guard, print_url: bool, command: &[OsString]) -> Result<ExitCode, Failure> {
     let mut cluster = Cluster::start(guard)?;
     if let Some((program, arguments)) = command.split_first() {
         // In our own process group and on our terminal, so that a shell or psql works too.
@@ -178,10 +152,7 @@ pub(crate) fn run(
             .env(URL_VARIABLE, &cluster.url)
             .status()
             .while_doing(format!("starting {}", program.display()))?;
-        let code = status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .unwrap_or(1);
+        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
         return Ok(ExitCode::from(code));
     }
     if print_url {
@@ -189,14 +160,9 @@ pub(crate) fn run(
     } else {
         println!("export {URL_VARIABLE}={}", cluster.url);
     }
-    eprintln!(
-        "PostgreSQL {} is running; Ctrl-C stops and removes it",
-        cluster.version
-    );
+    eprintln!("PostgreSQL {} is running; Ctrl-C stops and removes it", cluster.version);
     let status = cluster.server.wait()?;
-    Err(Failure::new(format!(
-        "PostgreSQL ended by itself with {status}"
-    )))
+    Err(Failure::new(format!("PostgreSQL ended by itself with {status}")))
 }
 
 /// A port nobody listens on at this moment.

@@ -37,15 +37,12 @@ pub(crate) enum StepName {
 
 impl StepName {
     fn name(self) -> String {
-        self.to_possible_value()
-            .map_or_else(String::new, |value| value.get_name().to_owned())
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn about(self) -> String {
         let value = self.to_possible_value();
-        value
-            .and_then(|value| Some(value.get_help()?.to_string()))
-            .unwrap_or_default()
+        value.and_then(|value| Some(value.get_help()?.to_string())).unwrap_or_default()
     }
 }
 
@@ -56,21 +53,10 @@ pub(crate) fn list() {
 }
 
 /// Runs the chosen steps, all if none is chosen.
-pub(crate) fn run(
-    workspace: &Workspace,
-    guard: &Guard,
-    chosen: &[StepName],
-) -> Result<(), Failure> {
-    let steps: Vec<StepName> = StepName::value_variants()
-        .iter()
-        .copied()
-        .filter(|step| chosen.is_empty() || chosen.contains(step))
-        .collect();
-    let mut session = Session {
-        workspace,
-        guard,
-        cluster: None,
-    };
+pub(crate) fn run(workspace: &Workspace, guard: &Guard, chosen: &[StepName]) -> Result<(), Failure> {
+    let steps: Vec<StepName> =
+        StepName::value_variants().iter().copied().filter(|step| chosen.is_empty() || chosen.contains(step)).collect();
+    let mut session = Session { workspace, guard, cluster: None };
     let mut summary = Vec::new();
     let begun = Instant::now();
     for (index, &step) in steps.iter().enumerate() {
@@ -93,11 +79,7 @@ pub(crate) fn run(
         }
         println!("{}", summary[index]);
     }
-    println!(
-        "\n{}\nall in {}",
-        summary.join("\n"),
-        seconds(begun.elapsed())
-    );
+    println!("\n{}\nall in {}", summary.join("\n"), seconds(begun.elapsed()));
     Ok(())
 }
 
@@ -118,14 +100,7 @@ impl Session<'_> {
         match step {
             StepName::Tools => self.tools(),
             StepName::Fmt => self.cargo(&["fmt", "--all", "--check"]),
-            StepName::Clippy => self.cargo(&[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ]),
+            StepName::Clippy => self.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
             StepName::Deny => self.deny(),
             StepName::Provider => self.provider(),
             StepName::Postgres => {
@@ -159,14 +134,7 @@ impl Session<'_> {
         // Not --offline: a machine that has built nothing yet still has to fetch the crates whose
         // licences are read. None of these three checks needs more than that.
         let mut command = self.workspace.tool(deny);
-        command.args([
-            "--locked",
-            "check",
-            "--hide-inclusion-graph",
-            "licenses",
-            "bans",
-            "sources",
-        ]);
+        command.args(["--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
         self.guard.run(&mut command)?;
         Ok(String::new())
     }
@@ -178,21 +146,13 @@ impl Session<'_> {
         };
         self.guard
             .run(self.workspace.tool("node").arg("--version"))
-            .map_err(|failure| {
-                Failure::new(format!("{failure} (Node.js 20 or later, with npm)"))
-            })?;
+            .map_err(|failure| Failure::new(format!("{failure} (Node.js 20 or later, with npm)")))?;
         let installed = folder.join("node_modules/.installed-package-lock.json");
         if fs::read(&installed).is_ok_and(|present| present == wanted) {
             return Ok("already installed".to_owned());
         }
         let mut command = self.workspace.tool("npm");
-        command.args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--prefer-offline",
-        ]);
+        command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]);
         self.guard.run(command.current_dir(&folder))?;
         fs::write(&installed, wanted).while_doing("noting what was installed")?;
         Ok(String::new())
@@ -211,9 +171,7 @@ impl Session<'_> {
         let (workspace, guard) = (self.workspace, self.guard);
         let cluster = self.cluster()?;
         let mut command = workspace.tool(nextest);
-        command
-            .args(["nextest", "run", "--workspace", "--profile", "ci"])
-            .env(postgres::URL_VARIABLE, &cluster.url);
+        command.args(["nextest", "run", "--workspace", "--profile", "ci"]).env(postgres::URL_VARIABLE, &cluster.url);
         guard.run(&mut command)?;
         Ok(String::new())
     }

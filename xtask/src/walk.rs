@@ -30,10 +30,7 @@ impl Service {
                 command.env_remove(name);
             }
         }
-        command
-            .args(subcommand)
-            .arg("--data-dir")
-            .arg(&self.data_folder);
+        command.args(subcommand).arg("--data-dir").arg(&self.data_folder);
         if let Some(folder) = self.data_folder.parent() {
             // Where there is no authlog.toml.
             command.current_dir(folder);
@@ -57,16 +54,8 @@ struct Person {
     role: &'static str,
 }
 
-const ALICE: Person = Person {
-    account: "alice",
-    email: "alice@example.com",
-    role: "owner",
-};
-const BOB: Person = Person {
-    account: "bob",
-    email: "bob@example.com",
-    role: "developer",
-};
+const ALICE: Person = Person { account: "alice", email: "alice@example.com", role: "owner" };
+const BOB: Person = Person { account: "bob", email: "bob@example.com", role: "developer" };
 
 /// Walks it; an error names the step and shows the whole answer.
 pub(crate) fn walk(service: &Service, provider: &Provider) -> Result<(), Failure> {
@@ -109,10 +98,7 @@ impl Walk<'_> {
         let status = self.get(
             "/v1/public/setup-status",
             None,
-            &[
-                ("/state", json!("uninitialized")),
-                ("/is_configured", json!(false)),
-            ],
+            &[("/state", json!("uninitialized")), ("/is_configured", json!(false))],
         )?;
         text(&status, "/instance_id")?;
 
@@ -131,14 +117,8 @@ impl Walk<'_> {
         self.call(
             "POST",
             "/v1/setup/bootstrap-token/verify",
-            With {
-                bearer: None,
-                body: Some(&body),
-            },
-            &Expected {
-                status: 410,
-                values: &[("/code", json!("token_consumed"))],
-            },
+            With { bearer: None, body: Some(&body) },
+            &Expected { status: 410, values: &[("/code", json!("token_consumed"))] },
         )?;
         Ok(session)
     }
@@ -146,16 +126,8 @@ impl Walk<'_> {
     fn configure(&mut self, provider: &Provider, session: &str) -> Result<(), Failure> {
         self.say("how the instance is run");
         let preferences = json!({ "runtime_mode": "remote", "remote_auth_mode": "oidc" });
-        let expected = [
-            ("/runtime_mode", json!("remote")),
-            ("/remote_auth_mode", json!("oidc")),
-        ];
-        self.post(
-            "/v1/setup/preferences",
-            Some(session),
-            &preferences,
-            &expected,
-        )?;
+        let expected = [("/runtime_mode", json!("remote")), ("/remote_auth_mode", json!("oidc"))];
+        self.post("/v1/setup/preferences", Some(session), &preferences, &expected)?;
 
         self.say("which OpenID provider signs people in");
         let configuration = json!({
@@ -163,41 +135,20 @@ impl Walk<'_> {
             "client_id": provider.client_id,
             "client_secret": provider.client_secret,
         });
-        let expected = [
-            ("/state", json!("idp_configured")),
-            ("/discovered_issuer", json!(provider.issuer)),
-        ];
-        self.post(
-            "/v1/setup/oidc/configure",
-            Some(session),
-            &configuration,
-            &expected,
-        )?;
+        let expected = [("/state", json!("idp_configured")), ("/discovered_issuer", json!(provider.issuer))];
+        self.post("/v1/setup/oidc/configure", Some(session), &configuration, &expected)?;
         Ok(())
     }
 
     fn become_owner(&mut self, session: &str) -> Result<(), Failure> {
         self.say("the owner is sent to the provider");
         let redirect_uri = json!({ "redirect_uri": format!("{}/auth/callback", self.service.url) });
-        let started = self.post(
-            "/v1/setup/owner/start-oidc",
-            Some(session),
-            &redirect_uri,
-            &[],
-        )?;
+        let started = self.post("/v1/setup/owner/start-oidc", Some(session), &redirect_uri, &[])?;
         let answer = at_the_provider(&started, ALICE)?;
 
         self.say("and comes back as the owner");
-        let expected = [
-            ("/state", json!("owner_created")),
-            ("/owner_email", json!(ALICE.email)),
-        ];
-        self.post(
-            "/v1/setup/owner/verify-oidc",
-            Some(session),
-            &answer,
-            &expected,
-        )?;
+        let expected = [("/state", json!("owner_created")), ("/owner_email", json!(ALICE.email))];
+        self.post("/v1/setup/owner/verify-oidc", Some(session), &answer, &expected)?;
         Ok(())
     }
 
@@ -221,10 +172,7 @@ impl Walk<'_> {
         self.say(&format!("{} signs in", person.account));
         let started = self.get("/v1/auth/oidc/start", None, &[])?;
         let answer = at_the_provider(&started, person)?;
-        let user = [
-            ("/user/email", json!(person.email)),
-            ("/user/role", json!(person.role)),
-        ];
+        let user = [("/user/email", json!(person.email)), ("/user/role", json!(person.role))];
         let signed_in = self.post("/v1/auth/oidc/callback", None, &answer, &user)?;
         let token = text(&signed_in, "/session_token")?;
 
@@ -241,21 +189,12 @@ impl Walk<'_> {
     fn invite_bob(&mut self, owner: &str) -> Result<(), Failure> {
         self.say("the owner invites bob");
         let invitation = json!({ "email": BOB.email, "role": BOB.role });
-        let values = [
-            ("/user/email", json!(BOB.email)),
-            ("/user/status", json!("invited")),
-        ];
+        let values = [("/user/email", json!(BOB.email)), ("/user/status", json!("invited"))];
         self.call(
             "POST",
             "/v1/users/invite",
-            With {
-                bearer: Some(owner),
-                body: Some(&invitation),
-            },
-            &Expected {
-                status: 201,
-                values: &values,
-            },
+            With { bearer: Some(owner), body: Some(&invitation) },
+            &Expected { status: 201, values: &values },
         )?;
         Ok(())
     }
@@ -265,14 +204,8 @@ impl Walk<'_> {
         self.call(
             "GET",
             "/v1/audit-logs",
-            With {
-                bearer: Some(developer),
-                body: None,
-            },
-            &Expected {
-                status: 403,
-                values: &[("/code", json!("forbidden"))],
-            },
+            With { bearer: Some(developer), body: None },
+            &Expected { status: 403, values: &[("/code", json!("forbidden"))] },
         )?;
         Ok(())
     }
@@ -296,29 +229,17 @@ impl Walk<'_> {
         for (index, line) in lines.lines().enumerate() {
             let event: Value = serde_json::from_str(line).while_doing("reading an event")?;
             if event["position"] != json!(index + 1) {
-                return Err(Failure::new(format!(
-                    "position {} is missing: {line}",
-                    index + 1
-                )));
+                return Err(Failure::new(format!("position {} is missing: {line}", index + 1)));
             }
             let name = text(&event, "/type")?;
-            println!(
-                "      {:>4}  {:<28} {}",
-                index + 1,
-                name,
-                text(&event, "/stream")?
-            );
+            println!("      {:>4}  {:<28} {}", index + 1, name, text(&event, "/stream")?);
             types.push(name);
         }
-        let begins_well = types
-            .first()
-            .is_some_and(|first| first == "InstanceCreated");
+        let begins_well = types.first().is_some_and(|first| first == "InstanceCreated");
         if begins_well && types.iter().any(|name| name == "UserInvited") {
             return Ok(());
         }
-        Err(Failure::new(
-            "the log does not begin with InstanceCreated or lacks UserInvited",
-        ))
+        Err(Failure::new("the log does not begin with InstanceCreated or lacks UserInvited"))
     }
 
     fn say(&mut self, what: &str) {
@@ -326,64 +247,20 @@ impl Walk<'_> {
         println!("\n{:>3}.  {what}", self.steps);
     }
 
-    fn get(
-        &self,
-        path: &str,
-        bearer: Option<&str>,
-        values: &[(&str, Value)],
-    ) -> Result<Value, Failure> {
-        self.call(
-            "GET",
-            path,
-            With { bearer, body: None },
-            &Expected {
-                status: 200,
-                values,
-            },
-        )
+    fn get(&self, path: &str, bearer: Option<&str>, values: &[(&str, Value)]) -> Result<Value, Failure> {
+        self.call("GET", path, With { bearer, body: None }, &Expected { status: 200, values })
     }
 
-    fn post(
-        &self,
-        path: &str,
-        bearer: Option<&str>,
-        body: &Value,
-        values: &[(&str, Value)],
-    ) -> Result<Value, Failure> {
-        let with = With {
-            bearer,
-            body: Some(body),
-        };
-        self.call(
-            "POST",
-            path,
-            with,
-            &Expected {
-                status: 200,
-                values,
-            },
-        )
+    fn post(&self, path: &str, bearer: Option<&str>, body: &Value, values: &[(&str, Value)]) -> Result<Value, Failure> {
+        let with = With { bearer, body: Some(body) };
+        self.call("POST", path, with, &Expected { status: 200, values })
     }
 
-    fn call(
-        &self,
-        method: &str,
-        path: &str,
-        with: With<'_>,
-        expected: &Expected<'_>,
-    ) -> Result<Value, Failure> {
+    fn call(&self, method: &str, path: &str, with: With<'_>, expected: &Expected<'_>) -> Result<Value, Failure> {
         let With { bearer, body } = with;
-        println!(
-            "      {method} {path} {}",
-            body.map(shortened).unwrap_or_default()
-        );
+        println!("      {method} {path} {}", body.map(shortened).unwrap_or_default());
         let url = format!("{}{path}", self.service.url);
-        let response = http::send(Request {
-            method,
-            url: &url,
-            bearer,
-            body,
-        })?;
+        let response = http::send(Request { method, url: &url, bearer, body })?;
         let answer: Value = serde_json::from_str(&response.body).unwrap_or_default();
         println!("      {} {}", response.status, shortened(&answer));
         check(&response, &answer, expected).map_err(|difference| {
@@ -399,19 +276,12 @@ impl Walk<'_> {
     fn authlog(&self, arguments: &[&str]) -> Result<String, Failure> {
         let spoken = format!("authlog {}", arguments.join(" "));
         println!("      {spoken}");
-        let output = self
-            .service
-            .command(arguments)
-            .output()
-            .while_doing(&spoken)?;
+        let output = self.service.command(arguments).output().while_doing(&spoken)?;
         if output.status.success() {
             return String::from_utf8(output.stdout).while_doing(format!("reading {spoken}"));
         }
         let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(Failure::new(format!(
-            "`{spoken}` ended with {}: {complaint}",
-            output.status
-        )))
+        Err(Failure::new(format!("`{spoken}` ended with {}: {complaint}", output.status)))
     }
 }
 
@@ -422,17 +292,10 @@ fn at_the_provider(started: &Value, person: Person) -> Result<Value, Failure> {
     let Person { account, .. } = person;
     println!("      (at the provider: {account} signs in)");
     let url = format!("{address}&login_hint={account}");
-    let response = http::send(Request {
-        method: "GET",
-        url: &url,
-        bearer: None,
-        body: None,
-    })?;
+    let response = http::send(Request { method: "GET", url: &url, bearer: None, body: None })?;
     let location = response.header("location").unwrap_or_default();
-    let (Some(code), Some(state)) = (
-        http::query_parameter(location, "code"),
-        http::query_parameter(location, "state"),
-    ) else {
+    let (Some(code), Some(state)) = (http::query_parameter(location, "code"), http::query_parameter(location, "state"))
+    else {
         return Err(Failure::new(format!(
             "the provider did not send {account} back with a code: {} {location}\n{}",
             response.status, response.body
@@ -461,10 +324,7 @@ fn check(response: &Response, answer: &Value, expected: &Expected<'_>) -> Result
 }
 
 fn text(answer: &Value, pointer: &str) -> Result<String, Failure> {
-    let found = answer
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    let found = answer.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     found.ok_or_else(|| Failure::new(format!("there is no text at {pointer} in {answer}")))
 }
 
@@ -473,11 +333,7 @@ fn shortened(value: &Value) -> String {
     fn shorten(value: &mut Value) {
         match value {
             Value::String(text) if text.chars().count() > LONGEST_PRINTED => {
-                *text = text
-                    .chars()
-                    .take(LONGEST_PRINTED / 4)
-                    .chain(['…'])
-                    .collect();
+                *text = text.chars().take(LONGEST_PRINTED / 4).chain(['…']).collect();
             }
             Value::Array(items) => items.iter_mut().for_each(shorten),
             Value::Object(fields) => fields.values_mut().for_each(shorten),
@@ -498,9 +354,6 @@ mod tests {
     #[test]
     fn tokens_are_cut_and_addresses_are_not() {
         let answer = json!({ "token": "0123456789abcdef".repeat(4), "email": "a@example.com" });
-        assert_eq!(
-            shortened(&answer),
-            r#"{"email":"a@example.com","token":"0123456789…"}"#
-        );
+        assert_eq!(shortened(&answer), r#"{"email":"a@example.com","token":"0123456789…"}"#);
     }
 }

@@ -19,16 +19,10 @@ impl Workspace {
     /// Asks cargo, because only cargo knows about a target folder that was configured elsewhere.
     pub(crate) fn find() -> Result<Self, Failure> {
         // `cargo run` names the manifest's folder; without cargo it is where this was compiled.
-        let manifest = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let manifest =
+            env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let output = cargo(&manifest)
-            .args([
-                "metadata",
-                "--no-deps",
-                "--format-version",
-                "1",
-                "--offline",
-            ])
+            .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
             .output()
             .while_doing("starting cargo metadata")?;
         if !output.status.success() {
@@ -37,18 +31,14 @@ impl Workspace {
                 String::from_utf8_lossy(&output.stderr).trim()
             )));
         }
-        let metadata: Value =
-            serde_json::from_slice(&output.stdout).while_doing("reading cargo metadata")?;
+        let metadata: Value = serde_json::from_slice(&output.stdout).while_doing("reading cargo metadata")?;
         let folder = |key: &str| {
             metadata[key]
                 .as_str()
                 .map(PathBuf::from)
                 .ok_or_else(|| Failure::new(format!("cargo metadata names no {key}")))
         };
-        Ok(Self {
-            root: folder("workspace_root")?,
-            target: folder("target_directory")?,
-        })
+        Ok(Self { root: folder("workspace_root")?, target: folder("target_directory")? })
     }
 
     /// A cargo command in the root.
@@ -75,10 +65,9 @@ fn clean_command(program: &OsStr, folder: &Path) -> Command {
     command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let from_cargo_run = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-            || ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&text.as_ref());
+        let from_cargo_run =
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| text.starts_with(prefix))
+                || ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&text.as_ref());
         if from_cargo_run {
             command.env_remove(name);
         }

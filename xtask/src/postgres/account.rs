@@ -33,9 +33,7 @@ impl Account {
             })
             .ok_or_else(|| {
                 let names = UNPRIVILEGED.join("` or `");
-                Failure::new(format!(
-                    "PostgreSQL does not run as root, and no user `{names}` exists"
-                ))
+                Failure::new(format!("PostgreSQL does not run as root, and no user `{names}` exists"))
             })
     }
 
@@ -43,8 +41,9 @@ impl Account {
     pub(crate) fn own(self, path: &Path) -> Result<(), Failure> {
         match self {
             Self::Own => Ok(()),
-            Self::Other { user, group } => chown(path, Some(user), Some(group))
-                .while_doing(format!("giving {} to user {user}", path.display())),
+            Self::Other { user, group } => {
+                chown(path, Some(user), Some(group)).while_doing(format!("giving {} to user {user}", path.display()))
+            }
         }
     }
 
