@@ -160,7 +160,7 @@ impl Drop for Ward<'_> {
             }
         }
         // Were the guard gone too, there would be nobody left to tell.
-        let _told = self.guard.order(format_args!("ended {group}"));
+        let _told = self.guard.order(format_args!("done {group}"));
     }
 }
 
@@ -173,7 +173,7 @@ pub(crate) struct Folder<'g> {
 impl Drop for Folder<'_> {
     fn drop(&mut self) {
         remove(&self.path);
-        let _told = self.guard.order(format_args!("removed {}", self.path.display()));
+        let _told = self.guard.order(format_args!("done {}", self.path.display()));
     }
 }
 
@@ -182,6 +182,16 @@ impl Drop for Folder<'_> {
 enum Charge {
     Group { stop: StopSignal, id: u32 },
     Folder(PathBuf),
+}
+
+impl Charge {
+    /// What `done` calls it: a group by its number, a folder by its path.
+    fn name(&self) -> String {
+        match self {
+            Self::Group { id, .. } => id.to_string(),
+            Self::Folder(path) => path.display().to_string(),
+        }
+    }
 }
 
 /// The guard's own work: reads orders until the pipe closes, then tidies up.
@@ -216,12 +226,7 @@ fn follow(charges: &mut Vec<Charge>, order: &str) {
             charges.extend(id.parse().map(|id| Charge::Group { stop, id }));
         }
         ("folder", _) => charges.push(Charge::Folder(PathBuf::from(object))),
-        ("ended", _) => {
-            charges.retain(|charge| !matches!(charge, Charge::Group { id, .. } if id.to_string() == object))
-        }
-        ("removed", _) => {
-            charges.retain(|charge| !matches!(charge, Charge::Folder(path) if path == Path::new(object)));
-        }
+        ("done", _) => charges.retain(|charge| charge.name() != object),
         _ => {}
     }
 }
@@ -278,4 +283,24 @@ pub(crate) fn spoken(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
     std::iter::once(name).chain(command.get_args()).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{Charge, StopSignal, follow};
+
+    #[test]
+    fn what_is_done_needs_no_looking_after() {
+        let mut charges = Vec::new();
+        for order in ["folder /tmp/a folder", "group INT 41", "group TERM 42", "done 42", "nonsense"] {
+            follow(&mut charges, order);
+        }
+        let group = Charge::Group { stop: StopSignal::Interrupt, id: 41 };
+        assert_eq!(charges, [Charge::Folder(PathBuf::from("/tmp/a folder")), group]);
+        follow(&mut charges, "done 41");
+        follow(&mut charges, "done /tmp/a folder");
+        assert_eq!(charges, []);
+    }
 }
