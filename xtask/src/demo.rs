@@ -37,8 +37,27 @@ impl End {
     }
 }
 
-pub(crate) fn run(workspace: &Workspace, guard: &Guard, end: End) -> Result<(), Failure> {
-    let [authlog, devidp] = build(workspace, guard)?;
+/// How the two binaries are built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Only what they need.
+    Alone,
+    /// As the tests were: the tests' own dependencies turn on features of shared crates, and building without them now
+    /// would compile those crates a second time.
+    WithTests,
+}
+
+impl Build {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Alone => &["--package", "authlog", "--package", "devidp", "--bins"],
+            Self::WithTests => &["--workspace", "--bins", "--tests"],
+        }
+    }
+}
+
+pub(crate) fn run(workspace: &Workspace, guard: &Guard, how: Build, end: End) -> Result<(), Failure> {
+    let [authlog, devidp] = build(workspace, guard, how)?;
     let folder = guard.folder("demo")?;
     let provider = start_provider(guard, &devidp, &folder.path)?;
     let service = start_service(guard, &authlog, &folder.path, end)?;
@@ -64,11 +83,12 @@ fn keep_running(mut service: Running<Service>, provider: &Running<Provider>) -> 
 }
 
 /// The dev profile: a cold release build of the same takes several times as long.
-fn build(workspace: &Workspace, guard: &Guard) -> Result<[PathBuf; 2], Failure> {
+fn build(workspace: &Workspace, guard: &Guard, how: Build) -> Result<[PathBuf; 2], Failure> {
     println!("building authlog and devidp (minutes the first time)");
     let mut command = workspace.cargo();
     command
-        .args(["build", "--locked", "--package", "authlog", "--package", "devidp", "--bins"])
+        .args(["build", "--locked"])
+        .args(how.arguments())
         .args(["--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped());
     let mut cargo = guard.spawn(&mut command, StopSignal::Terminate)?;
@@ -78,8 +98,8 @@ fn build(workspace: &Workspace, guard: &Guard) -> Result<[PathBuf; 2], Failure> 
             let line = line.while_doing("reading cargo's messages")?;
             let message: Value = serde_json::from_str(&line).unwrap_or_default();
             for (name, place) in ["authlog", "devidp"].iter().zip(&mut found) {
-                if message["target"]["name"] == **name && message["executable"].is_string() {
-                    *place = message["executable"].as_str().map(PathBuf::from);
+                if message["target"]["name"] == *name && message["profile"]["test"] == false {
+                    *place = message["executable"].as_str().map(PathBuf::from).or(place.take());
                 }
             }
         }

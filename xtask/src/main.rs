@@ -84,7 +84,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Test { list: true, .. } => steps::list(),
         Command::Test { steps, list: false } => steps::run(&workspace, &guard, &steps)?,
-        Command::Demo { once } => demo::run(&workspace, &guard, demo::End::new(once))?,
+        Command::Demo { once } => demo::run(&workspace, &guard, demo::Build::Alone, demo::End::new(once))?,
         Command::Postgres { print_url, command } => {
             return postgres::run(&guard, print_url, &command);
         }

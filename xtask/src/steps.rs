@@ -110,7 +110,7 @@ impl Session<'_> {
             StepName::Tests => self.tests(),
             StepName::Doctests => self.cargo(&["test", "--quiet", "--workspace", "--doc"]),
             StepName::Demo => {
-                demo::run(self.workspace, self.guard, demo::End::AfterTheWalk)?;
+                demo::run(self.workspace, self.guard, demo::Build::WithTests, demo::End::AfterTheWalk)?;
                 Ok(String::new())
             }
         }
