@@ -89,8 +89,9 @@ fn install(guard: &Guard) -> Result<(), Failure> {
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(&setting, "create_main_cluster = false\n"))
         .while_doing(format!("writing {}", setting.display()))?;
-    let outcome = apt_get(guard, &["update", "-qq"])
-        .and_then(|()| apt_get(guard, &["install", "-y", "-qq", "--no-install-recommends", "postgresql"]));
+    let outcome = apt_get(guard, &["update", "-qq"]).and_then(|()| {
+        apt_get(guard, &["install", "-y", "-qq", "--no-upgrade", "--no-install-recommends", "postgresql"])
+    });
     remove_if_there(&setting).while_doing(format!("removing {}", setting.display()))?;
     outcome
 }
