@@ -121,6 +121,7 @@ fn clear_events() -> Vec<Event> {
             session_epoch: 1,
         },
         IdentityProviderEvent::ProviderRemoved { version: 8 },
+        IdentityProviderEvent::SignInsRefused { reason: "user_not_found".to_owned(), count: 3 },
     ];
     setup
         .map(Event::from)

@@ -137,3 +137,14 @@ fn the_state_says_what_is_in_force_and_only_that_there_is_a_secret() {
     assert_eq!(state(confidential()), expected(true));
     assert_eq!(state(configured((ISSUER, "authlog"), None, 1, 0)), expected(false));
 }
+
+#[test]
+fn refused_sign_ins_are_counted_and_none_is_no_event() {
+    let count = |count| IdentityProviderCommand::CountRefusals { reason: "user_not_found".to_owned(), count };
+    let counted = IdentityProviderEvent::SignInsRefused { reason: "user_not_found".to_owned(), count: 3 };
+    TestFramework::<IdentityProvider>::with(())
+        .given_no_previous_events()
+        .when(count(3))
+        .then_expect_events(vec![counted]);
+    TestFramework::<IdentityProvider>::with(()).given_no_previous_events().when(count(0)).then_expect_events(vec![]);
+}

@@ -72,6 +72,10 @@ struct Details<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery: Option<RecoveryKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    refused_with: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     failures: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_mode: Option<RuntimeMode>,
@@ -230,6 +234,9 @@ fn describe_identity_provider(event: &IdentityProviderEvent) -> (&'static str, D
         ),
         IdentityProviderEvent::ProviderRemoved { version } => {
             ("provider_removed", Details { version: Some(*version), ..Details::default() })
+        }
+        IdentityProviderEvent::SignInsRefused { reason, count } => {
+            ("sign_ins_refused", Details { refused_with: Some(reason), count: Some(*count), ..Details::default() })
         }
     }
 }

@@ -85,6 +85,7 @@ pub(crate) fn fold(
                 configured_at: None,
             };
         }),
+        IdentityProviderEvent::SignInsRefused { .. } => Ok(()),
     }
 }
 

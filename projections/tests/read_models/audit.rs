@@ -90,6 +90,7 @@ fn details_are_the_harmless_facts() {
             Value::Null,
             json!({"issuer_url": issuer, "client_id": "authlog", "has_client_secret": true, "version": 6}),
             json!({"version": 7}),
+            json!({"refused_with": "user_not_found", "count": 3}),
         ]
     );
 }

@@ -146,8 +146,11 @@ pub(crate) fn one_of_each() -> Vec<(StreamId, Event)> {
         UserEvent::IdentityUnlinked { released: identity(2, "secret-subject") },
     ];
     let tokens = [token_issued(1, 2), ApiTokenEvent::ApiTokenRevoked { revoked_by: user(1) }];
-    let provider =
-        [provider_configured(6, Some("secret-sealed")), IdentityProviderEvent::ProviderRemoved { version: 7 }];
+    let provider = [
+        provider_configured(6, Some("secret-sealed")),
+        IdentityProviderEvent::ProviderRemoved { version: 7 },
+        IdentityProviderEvent::SignInsRefused { reason: "user_not_found".to_owned(), count: 3 },
+    ];
     (setup.into_iter().map(|event| (StreamId::setup(), event.into())))
         .chain(sessions.into_iter().map(|event| (StreamId::session(session(2)), event.into())))
         .chain(users.into_iter().map(|event| (StreamId::user(user(2)), event.into())))
