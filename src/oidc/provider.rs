@@ -1,0 +1,237 @@
+//! What a provider says about itself: its endpoints, its ways, its keys.
+
+use std::sync::Arc;
+
+use openidconnect::core::{
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType,
+    CoreJsonWebKey, CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
+};
+use openidconnect::{
+    AdditionalProviderMetadata, AuthType, DiscoveryError, JsonWebKeySetUrl, ProviderMetadata,
+};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::error::{DiscoveryProblem, FetchFailure, HttpProblem};
+use super::http::{HttpClient, PlainHttp};
+use super::issuer::{IssuerUrl, contains_placeholder, has_credentials, is_https_or_loopback};
+use super::keys::{Algorithm, SigningKey, admitted};
+
+/// Longest endpoint accepted, in bytes.
+const MAX_ENDPOINT_BYTES: usize = 2048;
+
+/// The provider's endpoints, as its discovery document names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// Exactly the configured issuer.
+    pub issuer: IssuerUrl,
+    /// Where people are sent to sign in.
+    pub authorization_endpoint: Url,
+    /// Where codes are exchanged.
+    pub token_endpoint: Url,
+    /// Where more is said about a person.
+    pub userinfo_endpoint: Option<Url>,
+    /// Where the keys are.
+    pub jwks_uri: Url,
+}
+
+/// A provider whose documents have been fetched and found usable.
+#[derive(Clone, Debug)]
+pub(super) struct Provider {
+    pub(super) discovered: Discovered,
+    /// How a client secret is sent; `None` if the provider takes it in no way known here.
+    pub(super) secret_by: Option<AuthType>,
+    /// Whether every authorization answer carries `iss` (RFC 9207, section 3).
+    pub(super) names_issuer_in_answers: bool,
+    pub(super) keys: Vec<SigningKey>,
+}
+
+impl Provider {
+    pub(super) fn plain_http(&self) -> PlainHttp {
+        plain_http(&self.discovered.issuer)
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct AnswerIssuer {
+    authorization_response_iss_parameter_supported: Option<bool>,
+}
+
+impl AdditionalProviderMetadata for AnswerIssuer {}
+
+type Metadata = ProviderMetadata<
+    AnswerIssuer,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
+/// Fetches the discovery document and the keys, and checks both.
+pub(super) async fn fetch(
+    http: &Arc<HttpClient>,
+    issuer: &IssuerUrl,
+) -> Result<Provider, FetchFailure> {
+    http.reload().await?;
+    let expected = openidconnect::IssuerUrl::new(issuer.as_str().to_owned())
+        .map_err(|error| DiscoveryProblem::Issuer(error.to_string()))?;
+    let send = http.caller(plain_http(issuer));
+    let metadata = Metadata::discover_async(expected, &send)
+        .await
+        .map_err(problem)?;
+    Ok(judge(issuer, &metadata)?)
+}
+
+/// Fetches the keys alone.
+pub(super) async fn fetch_keys(
+    http: &Arc<HttpClient>,
+    provider: &Provider,
+) -> Result<Vec<SigningKey>, FetchFailure> {
+    http.reload().await?;
+    let url = JsonWebKeySetUrl::from_url(provider.discovered.jwks_uri.clone());
+    let send = http.caller(provider.plain_http());
+    let set = CoreJsonWebKeySet::fetch_async(&url, &send)
+        .await
+        .map_err(problem)?;
+    Ok(usable_keys(&set)?)
+}
+
+fn plain_http(issuer: &IssuerUrl) -> PlainHttp {
+    if issuer.is_plain_http() {
+        PlainHttp::OnLoopback
+    } else {
+        PlainHttp::Refused
+    }
+}
+
+fn judge(issuer: &IssuerUrl, metadata: &Metadata) -> Result<Provider, DiscoveryProblem> {
+    let url = |name: &'static str, url: &Url| endpoint(name, url, plain_http(issuer));
+    let token_endpoint = metadata
+        .token_endpoint()
+        .ok_or(DiscoveryProblem::Missing("token_endpoint"))?;
+    let userinfo_endpoint = metadata
+        .userinfo_endpoint()
+        .map(|userinfo| url("userinfo_endpoint", userinfo.url()))
+        .transpose()?;
+    let discovered = Discovered {
+        issuer: issuer.clone(),
+        authorization_endpoint: url(
+            "authorization_endpoint",
+            metadata.authorization_endpoint().url(),
+        )?,
+        token_endpoint: url("token_endpoint", token_endpoint.url())?,
+        userinfo_endpoint,
+        jwks_uri: url("jwks_uri", metadata.jwks_uri().url())?,
+    };
+    let mut algorithms = metadata.id_token_signing_alg_values_supported().iter();
+    if !algorithms.any(Algorithm::is_accepted) {
+        return Err(DiscoveryProblem::Algorithms);
+    }
+    Ok(Provider {
+        discovered,
+        secret_by: secret_by(metadata.token_endpoint_auth_methods_supported()),
+        names_issuer_in_answers: metadata
+            .additional_metadata()
+            .authorization_response_iss_parameter_supported
+            .unwrap_or(false),
+        keys: usable_keys(metadata.jwks())?,
+    })
+}
+
+fn usable_keys(set: &CoreJsonWebKeySet) -> Result<Vec<SigningKey>, DiscoveryProblem> {
+    let keys = admitted(set);
+    if keys.is_empty() {
+        return Err(DiscoveryProblem::NoUsableKey);
+    }
+    Ok(keys)
+}
+
+fn endpoint(name: &'static str, url: &Url, plain: PlainHttp) -> Result<Url, DiscoveryProblem> {
+    let secure = url.scheme() == "https" || plain == PlainHttp::OnLoopback;
+    let usable = secure
+        && is_https_or_loopback(url)
+        && !has_credentials(url)
+        && url.fragment().is_none()
+        && !contains_placeholder(url.as_str())
+        && url.as_str().len() <= MAX_ENDPOINT_BYTES;
+    if usable {
+        Ok(url.clone())
+    } else {
+        Err(DiscoveryProblem::Endpoint(name))
+    }
+}
+
+/// `client_secret_basic` wherever it is taken, or nothing is said (Discovery, section 3).
+fn secret_by(methods: Option<&Vec<CoreClientAuthMethod>>) -> Option<AuthType> {
+    let Some(methods) = methods else {
+        return Some(AuthType::BasicAuth);
+    };
+    if methods.contains(&CoreClientAuthMethod::ClientSecretBasic) {
+        Some(AuthType::BasicAuth)
+    } else if methods.contains(&CoreClientAuthMethod::ClientSecretPost) {
+        Some(AuthType::RequestBody)
+    } else {
+        None
+    }
+}
+
+fn problem(error: DiscoveryError<HttpProblem>) -> DiscoveryProblem {
+    match error {
+        DiscoveryError::Request(problem) => DiscoveryProblem::Fetch(problem),
+        DiscoveryError::Validation(reason) => DiscoveryProblem::Issuer(reason),
+        DiscoveryError::Response(status, _, reason) => {
+            DiscoveryProblem::Malformed(format!("{reason} (status {})", status.as_u16()))
+        }
+        DiscoveryError::Parse(error) => DiscoveryProblem::Malformed(error.to_string()),
+        other => DiscoveryProblem::Malformed(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use openidconnect::AuthType;
+    use openidconnect::core::CoreClientAuthMethod;
+
+    use super::{PlainHttp, endpoint, secret_by};
+
+    #[test]
+    fn an_endpoint_is_https_or_on_the_loopback_of_a_loopback_issuer() {
+        let usable = |url: &str, plain| endpoint("jwks_uri", &url.parse().unwrap(), plain).is_ok();
+        assert!(usable("https://keys.example/jwks?v=1", PlainHttp::Refused));
+        assert!(usable("http://127.0.0.1:9000/jwks", PlainHttp::OnLoopback));
+        assert!(!usable("http://127.0.0.1:9000/jwks", PlainHttp::Refused));
+        for url in [
+            "http://keys.example/jwks",
+            "https://user:secret@keys.example/jwks",
+            "https://keys.example/jwks#key",
+            "https://keys.example/{tenantid}/jwks",
+            "file:///etc/passwd",
+        ] {
+            assert!(!usable(url, PlainHttp::OnLoopback), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_secret_goes_into_the_header_where_that_is_taken() {
+        use CoreClientAuthMethod::{
+            ClientSecretBasic, ClientSecretPost, None as Public, PrivateKeyJwt,
+        };
+        let by = |methods: Vec<CoreClientAuthMethod>| {
+            secret_by(Some(&methods)).map(|by| matches!(by, AuthType::BasicAuth))
+        };
+        assert!(matches!(secret_by(None), Some(AuthType::BasicAuth)));
+        assert_eq!(by(vec![ClientSecretPost, ClientSecretBasic]), Some(true));
+        assert_eq!(by(vec![ClientSecretPost, Public]), Some(false));
+        assert_eq!(by(vec![PrivateKeyJwt, Public]), None);
+    }
+}
