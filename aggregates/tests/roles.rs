@@ -172,15 +172,44 @@ fn an_invitation_is_for_a_role_below_ones_own() {
     }
 }
 
+/// Even one whose role in the request is above the one in their stream: that is why it is asked before rank.
 #[test]
 fn nobody_changes_disables_or_enables_themselves() {
-    for role in ROLES {
-        let actor = signed_in(ANNA, role);
-        let same = if role == Role::Owner { Role::Admin } else { role };
-        for command in [disable(actor), enable(actor), UserCommand::ChangeRole { actor, user_id: ANNA, role: same }] {
-            let said = format!("{role}: {command:?}");
-            assert_eq!(letter(&handle(&mut active(role), command)), 'f', "{said}");
+    let themselves = || Err(UserError::Forbidden("nobody changes or disables themselves"));
+    for own in ROLES {
+        for claimed in [Role::Owner, Role::Admin] {
+            let actor = signed_in(ANNA, claimed);
+            let change = UserCommand::ChangeRole { actor, user_id: ANNA, role: Role::QaViewer };
+            for command in [disable(actor), enable(actor), change] {
+                let said = format!("{own} as {claimed}: {command:?}");
+                assert_eq!(handle(&mut active(own), command), themselves(), "{said}");
+            }
         }
+    }
+}
+
+#[test]
+fn only_owner_and_admin_outrank_anybody() {
+    let expected = [
+        (Role::Owner, [false, true, true, true]),
+        (Role::Admin, [false, false, true, true]),
+        (Role::Developer, [false; 4]),
+        (Role::QaViewer, [false; 4]),
+    ];
+    for (role, row) in expected {
+        assert_eq!(ROLES.map(|other| role.outranks(other)), row, "{role}");
+        assert_eq!(role.manages(), role == Role::Owner || role == Role::Admin);
+    }
+}
+
+#[test]
+fn roles_are_spelled_as_in_the_contract() {
+    let names = ["owner", "admin", "developer", "qa_viewer"];
+    assert_eq!(ROLES.map(Role::as_str), names);
+    assert_eq!(names.map(|name| name.parse::<Role>().unwrap()), ROLES);
+    assert_eq!(ROLES.map(|role| serde_json::to_value(role).unwrap()), names.map(serde_json::Value::from));
+    for name in ["", "Owner", "ADMIN", "qa-viewer", " admin", "root"] {
+        name.parse::<Role>().unwrap_err();
     }
 }
 

@@ -1,5 +1,5 @@
 //! Sessions, given what happened, when a command comes, then events or a refusal.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unnecessary_wraps)] // Expected answers are written as the answers they are compared with.
 
 mod cast;
 

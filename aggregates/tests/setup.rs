@@ -47,7 +47,7 @@ fn owner() -> SetupEvent {
 
 /// What happened on the straight way to `state`.
 fn history_to(state: SetupState) -> Vec<SetupEvent> {
-    let way = vec![created(), issued(), verified(), provider(1), owner(), SetupEvent::SetupCompleted {}];
+    let way = [created(), issued(), verified(), provider(1), owner(), SetupEvent::SetupCompleted {}];
     let steps = match state {
         SetupState::Uninitialized => 1,
         SetupState::BootstrapPending => 3,

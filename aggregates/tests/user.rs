@@ -1,5 +1,5 @@
 //! Users, given what happened, when a command comes, then events or a refusal. Who may do what to whom is in `roles.rs`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unnecessary_wraps)] // Expected answers are written as the answers they are compared with.
 
 mod cast;
 
