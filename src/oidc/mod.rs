@@ -35,8 +35,8 @@ use self::cache::ProviderCache;
 use self::claims::{Claims, Email};
 pub use self::claims::{EmailVerified, VerifiedIdentity};
 pub use self::error::{
-    ConfigProblem, DiscoveryProblem, ExchangeProblem, HttpClientProblem, HttpProblem,
-    IdTokenProblem, JsonProblem, OidcError,
+    ConfigProblem, DiscoveryProblem, ExchangeProblem, HttpClientProblem, HttpProblem, IdTokenProblem, JsonProblem,
+    OidcError,
 };
 use self::http::HttpClient;
 pub use self::issuer::{IssuerUrl, IssuerUrlError, ProviderConfig};
@@ -155,12 +155,8 @@ impl OidcClient {
         let provider = self.provider(config).await?;
         check_response_issuer(&provider, params.iss)?;
         let answer = token::exchange_code(&self.http, &provider, config, &params).await?;
-        let expected = Expected {
-            issuer: config.issuer.as_str(),
-            client_id: &config.client_id,
-            nonce: params.nonce,
-            now,
-        };
+        let expected =
+            Expected { issuer: config.issuer.as_str(), client_id: &config.client_id, nonce: params.nonce, now };
         let token = UnverifiedToken::parse(answer.id_token()?)?;
         let token = self.verify(config, &provider, &token, &expected).await?;
         self.identity(&provider, &answer, token).await
@@ -203,13 +199,7 @@ impl OidcClient {
         let mut picture = claims::picture(&claims);
         let incomplete = email.address.is_none() || name.is_none() || picture.is_none();
         if incomplete && let Some(endpoint) = &provider.discovered.userinfo_endpoint {
-            let userinfo = userinfo::fetch(
-                &self.http,
-                provider,
-                endpoint,
-                answer.access_token(),
-                &subject,
-            );
+            let userinfo = userinfo::fetch(&self.http, provider, endpoint, answer.access_token(), &subject);
             let userinfo = match userinfo.await {
                 Err(error) if email.address.is_none() => return Err(error),
                 Err(error) => {

@@ -64,26 +64,15 @@ impl<'a> UnverifiedToken<'a> {
     }
 
     /// Verifies the signature, then the claims.
-    pub(super) fn verify(
-        &self,
-        keys: &[SigningKey],
-        expected: &Expected<'_>,
-    ) -> Result<VerifiedToken, IdTokenProblem> {
+    pub(super) fn verify(&self, keys: &[SigningKey], expected: &Expected<'_>) -> Result<VerifiedToken, IdTokenProblem> {
         let key = select(keys, self.key_id.as_deref(), &self.algorithm)?;
-        key.verify(
-            &self.algorithm,
-            self.signing_input.as_bytes(),
-            &self.signature,
-        )?;
+        key.verify(&self.algorithm, self.signing_input.as_bytes(), &self.signature)?;
         let claims = read_object(&decode(self.payload)?).map_err(IdTokenProblem::Json)?;
         check_issuer(&claims, expected.issuer)?;
         check_audience(&claims, expected.client_id)?;
         check_times(&claims, expected.now.timestamp())?;
         check_nonce(&claims, expected.nonce)?;
-        Ok(VerifiedToken {
-            subject: subject(&claims)?.to_owned(),
-            claims,
-        })
+        Ok(VerifiedToken { subject: subject(&claims)?.to_owned(), claims })
     }
 }
 
@@ -95,9 +84,7 @@ pub(super) struct VerifiedToken {
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, IdTokenProblem> {
-    BASE64_URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| IdTokenProblem::Malformed("a part is not base64url"))
+    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| IdTokenProblem::Malformed("a part is not base64url"))
 }
 
 fn check_header(header: &Claims) -> Result<Algorithm, IdTokenProblem> {
@@ -113,10 +100,7 @@ fn check_header(header: &Claims) -> Result<Algorithm, IdTokenProblem> {
         None => true,
         Some(Value::String(kind)) => {
             let kind = kind.to_ascii_lowercase();
-            matches!(
-                kind.as_str(),
-                "jwt" | "application/jwt" | "jose" | "application/jose"
-            )
+            matches!(kind.as_str(), "jwt" | "application/jwt" | "jose" | "application/jose")
         }
         Some(_) => false,
     };
@@ -190,10 +174,7 @@ fn seconds(name: &'static str, value: &Value) -> Result<i64, IdTokenProblem> {
         return Ok(whole);
     }
     let number = number.as_f64().ok_or(IdTokenProblem::Claim(name))?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "saturates, and that far away is far enough"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, and that far away is far enough")]
     Ok(number.floor() as i64)
 }
 
