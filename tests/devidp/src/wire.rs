@@ -97,6 +97,12 @@ impl Request {
         self
     }
 
+    /// The same request to another URL: following a redirect by hand.
+    #[must_use]
+    pub fn to(self, url: &Url) -> Self {
+        Self { url: url.clone(), ..self }
+    }
+
     /// With another deadline for the whole exchange than 30 seconds.
     #[must_use]
     pub fn within(self, deadline: Duration) -> Self {
