@@ -1,6 +1,7 @@
 //! The numbers of the process, for Prometheus. Any part of the service counts with the macros of
 //! `metrics`; labels come from closed sets only.
 
+use std::future::{Ready, ready};
 use std::sync::OnceLock;
 
 use axum::http::header;
@@ -44,7 +45,8 @@ pub(super) fn upkeep() {
 }
 
 /// `GET /metrics`.
-pub async fn scrape() -> Response {
+pub fn scrape() -> Ready<Response> {
     let text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    ready((content_type, text).into_response())
 }
