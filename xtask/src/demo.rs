@@ -20,8 +20,8 @@ use crate::workspace::Workspace;
 /// Where the service is documented to listen; another port is taken when it is in use.
 const USUAL_PORT: u16 = 8787;
 /// The client devidp knows.
-const CLIENT_ID: &str = "authlog";
-const CLIENT_SECRET: &str = "devidp-secret";
+const CLIENT_ID: &str = "authlog-test";
+const CLIENT_SECRET: &str = "authlog-test-secret-0123456789abcdef";
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What happens after the walk.
@@ -151,7 +151,7 @@ impl<'g> Server<'g> {
 
 fn start_provider<'g>(guard: &'g Guard, binary: &Path, folder: &Path) -> Result<Running<'g, Provider>, Failure> {
     let mut command = Command::new(binary);
-    command.args(["--port", "0"]);
+    command.args(["--listen", "127.0.0.1:0"]);
     let mut server = Server::start(guard, &mut command, folder.join("devidp.log"))?;
     let issuer = server.wait_until_ready("devidp", first_address)?;
     println!("devidp is ready: {issuer}");

@@ -291,7 +291,7 @@ fn at_the_provider(started: &Value, person: Person) -> Result<Value, Failure> {
     let address = text(started, "/authorization_url")?;
     let Person { account, .. } = person;
     println!("      (at the provider: {account} signs in)");
-    let url = format!("{address}&login_hint={account}");
+    let url = format!("{address}&login_hint={account}&auto=1");
     let response = http::send(Request { method: "GET", url: &url, bearer: None, body: None })?;
     let location = response.header("location").unwrap_or_default();
     let (Some(code), Some(state)) = (http::query_parameter(location, "code"), http::query_parameter(location, "state"))
