@@ -16,7 +16,7 @@ use crate::oidc::error::{HttpClientProblem, HttpProblem};
 
 fn options() -> OidcOptions {
     OidcOptions {
-        timeout_seconds: 1,
+        timeout_seconds: 5,
         max_answer_bytes: 1024,
         ..OidcOptions::default()
     }
@@ -47,11 +47,18 @@ async fn answering(bytes: Vec<u8>, keep_open: bool) -> SocketAddr {
 }
 
 async fn answer_to(bytes: Vec<u8>, keep_open: bool) -> Result<Vec<u8>, HttpProblem> {
+    answer_within(&options(), bytes, keep_open).await
+}
+
+async fn answer_within(
+    options: &OidcOptions,
+    bytes: Vec<u8>,
+    keep_open: bool,
+) -> Result<Vec<u8>, HttpProblem> {
     let address = answering(bytes, keep_open).await;
-    let client = HttpClient::new(&options()).unwrap();
-    let answer = client
-        .send(get(&format!("http://{address}/")), PlainHttp::OnLoopback)
-        .await?;
+    let client = HttpClient::new(options).unwrap();
+    let request = get(&format!("http://{address}/"));
+    let answer = client.send(request, PlainHttp::OnLoopback).await?;
     Ok(answer.into_body())
 }
 
@@ -87,7 +94,11 @@ async fn an_endless_answer_is_cut_off_while_it_comes_in() {
 #[tokio::test]
 async fn a_stalled_answer_ends_after_the_time_allowed() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n123";
-    let read = answer_to(head.into(), true).await;
+    let hasty = OidcOptions {
+        timeout_seconds: 1,
+        ..options()
+    };
+    let read = answer_within(&hasty, head.into(), true).await;
     assert!(matches!(read, Err(HttpProblem::TimedOut { seconds: 1 })));
 }
 
