@@ -1,0 +1,29 @@
+//! Lifts events of older versions to the present one. A stored event is never rewritten (promise P7).
+//!
+//! Every event is at its first version, so there is nothing to lift yet; the loading of streams and the reading of the whole
+//! log both pass through here.
+
+use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use serde_json::Value;
+
+/// The upcasters in the order in which they apply; a chain lifts an event through several versions.
+pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
+    Vec::new()
+}
+
+/// Runs one stored payload through [`upcasters`].
+pub(crate) fn lift(aggregate_type: &str, event_type: &str, event_version: &str, payload: Value) -> Value {
+    let event = SerializedEvent::new(
+        String::new(),
+        0,
+        aggregate_type.to_owned(),
+        event_type.to_owned(),
+        event_version.to_owned(),
+        payload,
+        Value::Null,
+    );
+    let lifted = upcasters().iter().fold(event, |event, upcaster| {
+        if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
+    });
+    lifted.payload
+}
