@@ -124,11 +124,16 @@ impl ApiToken {
                     token_epoch,
                 }))
             }
-            ApiTokenCommand::Revoke { actor } => match (self.user_id, self.revoked) {
-                (None, _) => Err(ApiTokenError::NotFound),
-                (Some(_), true) => Ok(None),
-                (Some(_), false) => Ok(Some(ApiTokenEvent::ApiTokenRevoked { revoked_by: actor.user_id })),
-            },
+            ApiTokenCommand::Revoke { actor } => {
+                if matches!(actor.credential, Credential::ApiToken(_)) {
+                    return Err(ApiTokenError::Forbidden("an API token cannot end API tokens"));
+                }
+                self.user_id.ok_or(ApiTokenError::NotFound)?;
+                if self.revoked {
+                    return Ok(None);
+                }
+                Ok(Some(ApiTokenEvent::ApiTokenRevoked { revoked_by: actor.user_id }))
+            }
         }
     }
 }

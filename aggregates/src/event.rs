@@ -1,6 +1,7 @@
 //! Any event of any aggregate, for those who read the whole log.
 
 use cqrs_es::DomainEvent;
+use serde::de::Error as _;
 
 use crate::{
     ApiTokenEvent, IdentityProviderEvent, Protected, ProtectedFields, SessionEvent, SetupEvent, UserEvent, upcast,
@@ -29,7 +30,8 @@ impl Event {
     /// Reads a stored event and lifts it to its present version.
     ///
     /// # Errors
-    /// When the type is unknown or the payload is not what its type and version say.
+    /// When the type or the version is unknown, or the payload is not what they say: a version from a later release is
+    /// refused, not read as the present one.
     pub fn decode(
         aggregate_type: &str,
         event_type: &str,
@@ -42,7 +44,8 @@ impl Event {
             source,
         };
         let payload: serde_json::Value = serde_json::from_str(payload).map_err(unreadable)?;
-        let payload = upcast::lift(aggregate_type, event_type, event_version, payload);
+        let lifted = upcast::lift(aggregate_type, event_type, event_version, payload);
+        let payload = lifted.payload;
         let event = match aggregate_type {
             "setup" => Self::Setup(serde_json::from_value(payload).map_err(unreadable)?),
             "session" => Self::Session(serde_json::from_value(payload).map_err(unreadable)?),
@@ -51,6 +54,9 @@ impl Event {
             "identity_provider" => Self::IdentityProvider(serde_json::from_value(payload).map_err(unreadable)?),
             other => return Err(EventDecodeError::UnknownAggregate(other.to_owned())),
         };
+        if event.event_type() != lifted.event_type || event.event_version() != lifted.event_version {
+            return Err(unreadable(serde_json::Error::custom("the payload is not of this type and version")));
+        }
         Ok(event)
     }
 

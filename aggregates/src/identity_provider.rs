@@ -24,18 +24,22 @@ pub enum IdentityProviderEvent {
     },
     /// Ends no session: people stay signed in, nobody signs in anew.
     ProviderRemoved { version: u64 },
+    /// Sign-ins that were refused within one minute for one reason, an error code of the contract. Strangers cause these, so
+    /// they are counted and not written down one by one; each minute has a stream of its own.
+    SignInsRefused { reason: String, count: u64 },
 }
 
 domain_event!(IdentityProviderEvent {
     ProviderConfigured => "1",
     ProviderRemoved => "1",
+    SignInsRefused => "1",
 });
 
 impl ProtectedFields for IdentityProviderEvent {
     fn protected_fields(&mut self) -> Vec<(&'static str, &mut Protected)> {
         match self {
             Self::ProviderConfigured { client_secret, .. } => present([("client_secret", client_secret.as_mut())]),
-            Self::ProviderRemoved { .. } => Vec::new(),
+            Self::ProviderRemoved { .. } | Self::SignInsRefused { .. } => Vec::new(),
         }
     }
 }
@@ -44,6 +48,7 @@ impl ProtectedFields for IdentityProviderEvent {
 pub enum IdentityProviderCommand {
     Configure { issuer_url: String, client_id: String, client_secret: Option<Protected> },
     Remove,
+    CountRefusals { reason: String, count: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +98,9 @@ impl IdentityProvider {
                 self.configured.as_ref().ok_or(IdentityProviderError::NotConfigured)?;
                 Ok(Some(IdentityProviderEvent::ProviderRemoved { version: self.version + 1 }))
             }
+            IdentityProviderCommand::CountRefusals { reason, count } => {
+                Ok((count > 0).then_some(IdentityProviderEvent::SignInsRefused { reason, count }))
+            }
         }
     }
 }
@@ -136,6 +144,7 @@ impl Aggregate for IdentityProvider {
                 self.configured = None;
                 self.version = version;
             }
+            IdentityProviderEvent::SignInsRefused { .. } => {}
         }
     }
 }

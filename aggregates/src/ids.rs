@@ -129,6 +129,11 @@ impl StreamId {
         Self { aggregate_type: "identity_provider", aggregate_id: INSTANCE_STREAM.to_owned() }
     }
 
+    /// The stream of the sign-ins refused within the minute that begins at `minute`.
+    pub fn refused_sign_ins(minute: UnixSeconds) -> Self {
+        Self { aggregate_type: "identity_provider", aggregate_id: format!("refused-{}", minute.0) }
+    }
+
     pub fn user(id: UserId) -> Self {
         Self { aggregate_type: "user", aggregate_id: id.to_string() }
     }

@@ -174,7 +174,7 @@ impl Session {
             }
             SessionCommand::Slide { now, expires_at } => {
                 self.check(SessionKind::Setup, now)?;
-                if now.0 - self.extended_at.0 < SLIDE_AT_MOST_EVERY_SECONDS || expires_at <= self.expires_at {
+                if now < self.extended_at.plus(SLIDE_AT_MOST_EVERY_SECONDS) || expires_at <= self.expires_at {
                     return Ok(None);
                 }
                 Ok(Some(SessionEvent::SetupSessionExtended { extended_at: now, expires_at }))
@@ -194,10 +194,16 @@ impl Session {
                 }))
             }
             SessionCommand::Keep { user_epoch, provider_epoch } => {
+                if self.kind != Some(SessionKind::User) || self.end.is_some() {
+                    return Err(SessionError::Invalid);
+                }
+                // Epochs only rise.
+                let (user_epoch, provider_epoch) =
+                    (user_epoch.max(self.user_epoch), provider_epoch.max(self.provider_epoch));
                 if (user_epoch, provider_epoch) == (self.user_epoch, self.provider_epoch) {
                     return Ok(None);
                 }
-                self.ending(SessionKind::User, SessionEvent::SessionKept { user_epoch, provider_epoch })
+                Ok(Some(SessionEvent::SessionKept { user_epoch, provider_epoch }))
             }
             SessionCommand::SignOut => self.ending(SessionKind::User, SessionEvent::SessionSignedOut {}),
             SessionCommand::Revoke => self.ending(SessionKind::User, SessionEvent::SessionRevoked {}),

@@ -188,6 +188,8 @@ pub struct Setup {
     /// The one setup session that may act; those before it were replaced.
     pub session: Option<SessionId>,
     pub preferences: Option<(RuntimeMode, RemoteAuthMode)>,
+    /// The provider configuration that setup last accepted.
+    pub provider_version: Option<u64>,
     pub owner: Option<UserId>,
 }
 
@@ -251,6 +253,9 @@ impl Setup {
             }
             SetupCommand::AcceptProvider { provider_version } => {
                 self.require(&[BootstrapPending, IdpConfigured])?;
+                if self.provider_version == Some(provider_version) {
+                    return Ok(None);
+                }
                 SetupEvent::SetupProviderAccepted { provider_version }
             }
             SetupCommand::VerifyOwner { user_id } => {
@@ -312,7 +317,10 @@ impl Aggregate for Setup {
             SetupEvent::PreferencesSet { runtime_mode, remote_auth_mode } => {
                 self.preferences = Some((runtime_mode, remote_auth_mode));
             }
-            SetupEvent::SetupProviderAccepted { .. } => self.state = SetupState::IdpConfigured,
+            SetupEvent::SetupProviderAccepted { provider_version } => {
+                self.provider_version = Some(provider_version);
+                self.state = SetupState::IdpConfigured;
+            }
             SetupEvent::OwnerVerified { user_id } => {
                 self.owner = Some(user_id);
                 self.state = SetupState::OwnerCreated;

@@ -11,8 +11,8 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
     Vec::new()
 }
 
-/// Runs one stored payload through [`upcasters`].
-pub(crate) fn lift(aggregate_type: &str, event_type: &str, event_version: &str, payload: Value) -> Value {
+/// Runs one stored payload through [`upcasters`]; the answer names the type and version that it has now.
+pub(crate) fn lift(aggregate_type: &str, event_type: &str, event_version: &str, payload: Value) -> SerializedEvent {
     let event = SerializedEvent::new(
         String::new(),
         0,
@@ -22,8 +22,7 @@ pub(crate) fn lift(aggregate_type: &str, event_type: &str, event_version: &str, 
         payload,
         Value::Null,
     );
-    let lifted = upcasters().iter().fold(event, |event, upcaster| {
+    upcasters().iter().fold(event, |event, upcaster| {
         if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
-    });
-    lifted.payload
+    })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::domain_event;
 use crate::protected::present;
-use crate::{Actor, Protected, ProtectedFields, Role, SessionId, Status, UnixSeconds, UserId};
+use crate::{Actor, Credential, Protected, ProtectedFields, Role, SessionId, Status, UnixSeconds, UserId};
 
 /// Issuer and subject: who somebody is at a provider (OpenID Connect Core, section 5.7).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -258,13 +258,21 @@ impl User {
         self.role.filter(|_| self.status() == Some(Status::Active))
     }
 
-    /// Whether `actor` may end what belongs to this user: their own always, else by rank.
+    /// Whether `actor` may end a session or an API token of this user: their own always, else by rank; with an API token
+    /// never. What the actor may do at all is checked before whether the user exists.
     ///
     /// # Errors
     /// [`UserError::Forbidden`], or [`UserError::NotFound`] for a user that does not exist.
     pub fn may_be_ended_by(&self, actor: Actor, user_id: UserId) -> Result<(), UserError> {
+        if matches!(actor.credential, Credential::ApiToken(_)) {
+            return Err(UserError::Forbidden("an API token cannot end sessions or API tokens"));
+        }
+        let own = actor.user_id == user_id;
+        if !own {
+            manager(actor)?;
+        }
         let role = self.existing_role()?;
-        if actor.user_id == user_id || actor.role.outranks(role) {
+        if own || actor.role.outranks(role) {
             return Ok(());
         }
         Err(UserError::Forbidden("your role does not permit this for a user of that role"))
@@ -276,6 +284,7 @@ impl User {
 
     /// Nobody changes themselves or the owner, and only the owner an admin.
     fn managed_by(&self, actor: Actor, user_id: UserId) -> Result<Role, UserError> {
+        manager(actor)?;
         let role = self.existing_role()?;
         if actor.user_id == user_id {
             return Err(UserError::Forbidden("nobody changes or disables themselves"));
@@ -299,6 +308,8 @@ impl User {
                 UserEvent::OwnerDiscarded { address, identity }
             }
             UserCommand::Invite { actor, address, role } => {
+                manager(actor)?;
+                assignable(role)?;
                 self.absent()?;
                 grantable(actor, role)?;
                 UserEvent::UserInvited { address, role, invited_by: actor.user_id }
@@ -314,6 +325,8 @@ impl User {
                 UserEvent::ProfileChanged { profile }
             }
             UserCommand::ChangeRole { actor, user_id, role } => {
+                manager(actor)?;
+                assignable(role)?;
                 let present = self.managed_by(actor, user_id)?;
                 grantable(actor, role)?;
                 if present == role {
@@ -343,16 +356,22 @@ impl User {
                 if self.existing_role()? != Role::Owner {
                     return Err(UserError::Forbidden("only the owner is recovered"));
                 }
+                if subject.is_some() == address.is_some() {
+                    return Err(UserError::Forbidden("a recovery names either a subject or an address"));
+                }
                 UserEvent::OwnerRecoveryOpened { subject, address, expires_at }
             }
             UserCommand::ReplaceOwnerIdentity { identity, profile, released, now } => {
+                self.existing_role()?;
                 if self.recovery.as_ref().is_none_or(|recovery| recovery.expires_at <= now) {
                     return Err(UserError::NoRecovery);
                 }
                 UserEvent::OwnerIdentityReplaced { identity, profile, released }
             }
             UserCommand::UnlinkIdentity { released } => {
-                self.existing_role()?;
+                if self.existing_role()? == Role::Owner {
+                    return Err(UserError::Forbidden("the owner's identity is replaced, never only unlinked"));
+                }
                 if !self.linked {
                     return Ok(None);
                 }
@@ -363,11 +382,18 @@ impl User {
     }
 }
 
+/// Whether `actor` manages anybody at all: the first check, so that others do not learn who exists.
+fn manager(actor: Actor) -> Result<(), UserError> {
+    if actor.role.manages() { Ok(()) } else { Err(UserError::Forbidden("your role does not permit managing users")) }
+}
+
+/// Whether a call may name this role.
+fn assignable(role: Role) -> Result<(), UserError> {
+    if role == Role::Owner { Err(UserError::OwnerIsMadeBySetup) } else { Ok(()) }
+}
+
 /// Whether `actor` may give somebody this role.
 fn grantable(actor: Actor, role: Role) -> Result<(), UserError> {
-    if role == Role::Owner {
-        return Err(UserError::OwnerIsMadeBySetup);
-    }
     if actor.role.outranks(role) {
         Ok(())
     } else {

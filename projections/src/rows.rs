@@ -1,0 +1,287 @@
+//! The rows of one table that a batch has loaded or changed.
+//!
+//! A row goes through three steps: an event *needs* it, the store *supplies* it (or says that there is none), folds *put* or
+//! *remove* it. What the store had stays beside what the folds made of it, so that only real changes are written, and every
+//! change since [`Rows::begin`] can be taken back, so that one refused unit leaves its neighbours alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::{FoldError, Key, Recorded, Row, Table};
+
+/// What is known of the row in the store.
+#[derive(Clone, Debug)]
+enum Stored<R> {
+    Unknown,
+    Absent,
+    Present(R),
+}
+
+/// What the folds made of a row.
+#[derive(Clone, Debug)]
+enum Folded<R> {
+    Untouched,
+    Put(R),
+    Removed,
+}
+
+/// What is known under one key.
+#[derive(Clone, Debug)]
+struct Entry<R> {
+    stored: Stored<R>,
+    folded: Folded<R>,
+}
+
+impl<R> Entry<R> {
+    fn untouched(stored: Stored<R>) -> Self {
+        Self { stored, folded: Folded::Untouched }
+    }
+
+    fn now(&self) -> Option<&R> {
+        match (&self.folded, &self.stored) {
+            (Folded::Put(row), _) | (Folded::Untouched, Stored::Present(row)) => Some(row),
+            (Folded::Removed, _) | (Folded::Untouched, Stored::Absent | Stored::Unknown) => None,
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        !matches!((&self.folded, &self.stored), (Folded::Untouched, Stored::Unknown))
+    }
+}
+
+/// Rows of one table that a batch has loaded or changed.
+#[derive(Clone, Debug)]
+pub struct Rows<R: Row> {
+    /// In key order, so that statements are deterministic and locks are taken in one order everywhere.
+    entries: BTreeMap<Key, Entry<R>>,
+    /// Needed and not yet supplied.
+    missing: BTreeSet<Key>,
+    /// What each change since [`Rows::begin`] replaced, oldest first; `None` where there was no entry.
+    undo: Vec<(Key, Option<Folded<R>>)>,
+    selected: bool,
+}
+
+impl<R: Row> Default for Rows<R> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), missing: BTreeSet::new(), undo: Vec::new(), selected: true }
+    }
+}
+
+impl<R: Row> Rows<R> {
+    /// Rows that take part in folding only when `selected`.
+    pub(crate) fn selected(selected: bool) -> Self {
+        Self { selected, ..Self::default() }
+    }
+
+    pub(crate) fn is_selected(&self) -> bool {
+        self.selected
+    }
+
+    /// Marks a row that an event of the batch touches. Needing it again changes nothing.
+    pub fn need(&mut self, key: Key) {
+        if !self.entries.contains_key(&key) {
+            self.missing.insert(key.clone());
+            self.entries.insert(key, Entry::untouched(Stored::Unknown));
+        }
+    }
+
+    /// Marks a row that an event of the batch makes: the first event of a stream has no row yet, so none is loaded.
+    pub fn need_new(&mut self, key: Key) {
+        self.entries.entry(key).or_insert(Entry::untouched(Stored::Absent));
+    }
+
+    /// The keys that are needed and not yet supplied, in order.
+    pub fn missing(&self) -> Vec<Key> {
+        self.missing.iter().cloned().collect()
+    }
+
+    /// What the store holds under `key`. The first answer counts: folds may have built on it already.
+    pub fn supply(&mut self, key: Key, row: Option<R>) {
+        self.missing.remove(&key);
+        self.settle(key, row);
+    }
+
+    fn settle(&mut self, key: Key, row: Option<R>) {
+        let entry = self.entries.entry(key).or_insert(Entry::untouched(Stored::Unknown));
+        if matches!(entry.stored, Stored::Unknown) {
+            entry.stored = row.map_or(Stored::Absent, Stored::Present);
+        }
+    }
+
+    /// What the store holds under all keys that are missing: those without a row have none.
+    fn supply_missing(&mut self, rows: impl Iterator<Item = R>) {
+        for row in rows {
+            self.settle(row.key(), Some(row));
+        }
+        for key in std::mem::take(&mut self.missing) {
+            self.settle(key, None);
+        }
+    }
+
+    /// The row as it is after the folds so far; `None` when there is none or it has not been supplied.
+    pub fn get(&self, key: &Key) -> Option<&R> {
+        self.entries.get(key).and_then(Entry::now)
+    }
+
+    /// The row as it is after the folds so far.
+    ///
+    /// # Errors
+    /// [`FoldError::Broken`] when nobody has said whether there is one.
+    pub(crate) fn known(&self, event: &Recorded<'_>, key: &Key) -> Result<Option<&R>, FoldError> {
+        match self.entries.get(key) {
+            Some(entry) if entry.is_known() => Ok(entry.now()),
+            _ => Err(Self::broken(event, "a row it needs was not loaded")),
+        }
+    }
+
+    /// Makes a row or takes the place of the one with its key.
+    pub fn put(&mut self, row: R) {
+        self.fold(row.key(), Folded::Put(row));
+    }
+
+    /// Deletes a row; one that is not there stays away.
+    pub fn remove(&mut self, key: Key) {
+        self.fold(key, Folded::Removed);
+    }
+
+    fn fold(&mut self, key: Key, folded: Folded<R>) {
+        let replaced = if let Some(entry) = self.entries.get_mut(&key) {
+            Some(std::mem::replace(&mut entry.folded, folded))
+        } else {
+            self.entries.insert(key.clone(), Entry { stored: Stored::Unknown, folded });
+            None
+        };
+        self.undo.push((key, replaced));
+    }
+
+    /// Changes a row that must be there.
+    pub(crate) fn change(
+        &mut self,
+        event: &Recorded<'_>,
+        key: &Key,
+        change: impl FnOnce(&mut R),
+    ) -> Result<(), FoldError> {
+        let mut row = self.existing(event, key)?.clone();
+        change(&mut row);
+        self.put(row);
+        Ok(())
+    }
+
+    /// Deletes a row that must be there.
+    pub(crate) fn delete(&mut self, event: &Recorded<'_>, key: Key) -> Result<(), FoldError> {
+        self.existing(event, &key)?;
+        self.remove(key);
+        Ok(())
+    }
+
+    fn existing(&self, event: &Recorded<'_>, key: &Key) -> Result<&R, FoldError> {
+        self.known(event, key)?.ok_or_else(|| Self::broken(event, "the row it changes is not there"))
+    }
+
+    /// The refusal of an event by this table.
+    pub(crate) fn broken(event: &Recorded<'_>, reason: &'static str) -> FoldError {
+        FoldError::Broken { table: R::TABLE.name, position: event.position, reason }
+    }
+
+    /// What [`Rows::roll_back`] goes back to is now.
+    pub(crate) fn begin(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Takes every change since [`Rows::begin`] back.
+    pub(crate) fn roll_back(&mut self) {
+        while let Some((key, replaced)) = self.undo.pop() {
+            match (replaced, self.entries.get_mut(&key)) {
+                (Some(folded), Some(entry)) => entry.folded = folded,
+                _ => drop(self.entries.remove(&key)),
+            }
+        }
+    }
+
+    /// The rows that are new or no longer what the store holds, in key order.
+    pub fn upserts(&self) -> Vec<&R> {
+        let upsert = |entry: &Entry<R>| match (&entry.folded, &entry.stored) {
+            (Folded::Put(row), Stored::Present(stored)) => row != stored,
+            (Folded::Put(_), Stored::Absent | Stored::Unknown) => true,
+            (Folded::Removed | Folded::Untouched, _) => false,
+        };
+        self.entries.values().filter(|entry| upsert(entry)).filter_map(Entry::now).collect()
+    }
+
+    /// The rows that the store holds and that are gone, in key order.
+    pub fn deleted(&self) -> Vec<&R> {
+        let gone = |entry| match entry {
+            &Entry { folded: Folded::Removed, stored: Stored::Present(ref row) } => Some(row),
+            _ => None,
+        };
+        self.entries.values().filter_map(gone).collect()
+    }
+
+    /// The keys of the rows that the store holds, or may hold, and that are gone, in key order.
+    pub fn deletes(&self) -> Vec<&Key> {
+        let delete = |entry: &Entry<R>| {
+            matches!((&entry.folded, &entry.stored), (Folded::Removed, Stored::Present(_) | Stored::Unknown))
+        };
+        self.entries.iter().filter(|(_, entry)| delete(entry)).map(|(key, _)| key).collect()
+    }
+}
+
+/// [`Rows`] of whatever table, in JSON: how a store loads and writes them without knowing their types.
+pub trait AnyRows: Send {
+    fn table(&self) -> &'static Table;
+
+    /// Whether a row is needed and not yet supplied.
+    fn has_missing(&self) -> bool;
+
+    /// The keys that are needed and not yet supplied: a JSON array of strings or, where the key is an integer, of numbers.
+    fn missing_json(&self) -> String;
+
+    /// Takes the rows that the store holds under the keys of [`AnyRows::missing_json`], each a JSON object of all columns.
+    /// A missing key without a row has none, so all of them must come in one call.
+    ///
+    /// # Errors
+    /// When a row is not one of this table; nothing has been taken then.
+    fn supply_json(&mut self, rows: &[String]) -> Result<(), serde_json::Error>;
+
+    /// The rows to insert or update, a JSON array of objects of all columns in key order; `None` when there are none.
+    fn upserts_json(&self) -> Option<String>;
+
+    /// The keys of the rows to delete, a JSON array in key order; `None` when there are none.
+    fn deletes_json(&self) -> Option<String>;
+}
+
+impl<R: Row> AnyRows for Rows<R> {
+    fn table(&self) -> &'static Table {
+        R::TABLE
+    }
+
+    fn has_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    fn missing_json(&self) -> String {
+        json(&self.missing)
+    }
+
+    fn supply_json(&mut self, rows: &[String]) -> Result<(), serde_json::Error> {
+        let rows = rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<Vec<R>, _>>()?;
+        self.supply_missing(rows.into_iter());
+        Ok(())
+    }
+
+    fn upserts_json(&self) -> Option<String> {
+        let upserts = self.upserts();
+        (!upserts.is_empty()).then(|| json(&upserts))
+    }
+
+    fn deletes_json(&self) -> Option<String> {
+        let deletes = self.deletes();
+        (!deletes.is_empty()).then(|| json(&deletes))
+    }
+}
+
+#[expect(clippy::expect_used, reason = "keys and rows are made of strings and integers under fixed names")]
+fn json(values: &impl Serialize) -> String {
+    serde_json::to_string(values).expect("strings and integers are JSON")
+}

@@ -1,0 +1,60 @@
+//! Writing to tables that are not folded from the log: pending requests, keys of months, times of last use.
+//!
+//! Architecture invariant: nothing written here is a decision. Losing all of it loses no fact, only sign-ins under way.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::connection::{WriteConnection, WriteTarget};
+use super::dialect::Dialect;
+
+/// One connection of its own. On SQLite it takes turns with the log writer by way of a gate instead of waiting busily.
+#[derive(Clone)]
+pub(super) struct Beside {
+    target: WriteTarget,
+    gate: Arc<Mutex<()>>,
+    connection: Arc<Mutex<Option<WriteConnection>>>,
+}
+
+/// The connection, and the right to write with it.
+pub(super) struct Turn<'a> {
+    slot: MutexGuard<'a, Option<WriteConnection>>,
+    _gate: Option<MutexGuard<'a, ()>>,
+    pub dialect: Dialect,
+}
+
+impl Beside {
+    pub(super) fn new(target: WriteTarget, gate: Arc<Mutex<()>>) -> Self {
+        Self { target, gate, connection: Arc::default() }
+    }
+
+    pub(super) async fn turn(&self) -> sqlx::Result<Turn<'_>> {
+        let mut slot = self.connection.lock().await;
+        let dialect = self.target.dialect();
+        let gate = match dialect {
+            Dialect::Sqlite => Some(self.gate.lock().await),
+            Dialect::Postgres => None,
+        };
+        if slot.is_none() {
+            *slot = Some(self.target.connect().await?);
+        }
+        Ok(Turn { slot, _gate: gate, dialect })
+    }
+}
+
+impl Turn<'_> {
+    /// Runs `work` in a transaction. After an error the connection is dropped, and with it what was begun.
+    pub(super) async fn transaction<T>(
+        mut self,
+        work: impl AsyncFnOnce(&mut WriteConnection, Dialect) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        // Taken out: should this future be dropped half-way, the connection goes with it.
+        let mut connection = self.slot.take().ok_or(sqlx::Error::PoolClosed)?;
+        connection.begin().await?;
+        let answer = work(&mut connection, self.dialect).await?;
+        connection.commit().await?;
+        *self.slot = Some(connection);
+        Ok(answer)
+    }
+}

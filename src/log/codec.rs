@@ -1,0 +1,140 @@
+//! Between events in memory and the texts in the log: seals what is protected, opens it again.
+
+use std::collections::HashMap;
+
+use aggregates::{Event, KeyId, Protected, ProtectedFields, StreamId};
+use projections::Metadata;
+
+use super::unit::{StoredEvent, UnitEvent};
+use crate::keys::{Key, OpenError, Place};
+
+/// The keys a batch of events needs; a key that was destroyed is not there.
+pub type Keys = HashMap<KeyId, Key>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    #[error("there is no key {0} to seal with")]
+    NoKey(KeyId),
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+    #[error("an event cannot be written: {0}")]
+    Encode(#[from] serde_json::Error),
+    #[error("the field {field} of {stream} event {sequence}: {source}")]
+    Open { stream: StreamId, sequence: i64, field: &'static str, source: OpenError },
+}
+
+/// The keys that an event and its metadata are or will be sealed with.
+pub fn keys_of(event: &Event, metadata: &Metadata) -> Vec<KeyId> {
+    let (mut event, mut metadata) = (event.clone(), metadata.clone());
+    let fields = event.protected_fields().into_iter().chain(metadata.protected_fields());
+    fields
+        .filter_map(|(_, value)| match value {
+            Protected::Clear { key, .. } | Protected::Sealed { key, .. } => Some(key.clone()),
+            Protected::Erased => None,
+        })
+        .collect()
+}
+
+/// Seals an event for its place in the log.
+///
+/// # Errors
+/// When a key is missing: nothing is ever written clear instead.
+pub fn seal(
+    stream: StreamId,
+    sequence: i64,
+    event: Event,
+    metadata: &Metadata,
+    keys: &Keys,
+) -> Result<UnitEvent, CodecError> {
+    let (event_type, event_version) = (event.event_type(), event.event_version());
+    let place =
+        |field| Place { stream: &stream, sequence, event_type: &event_type, event_version: &event_version, field };
+    let mut sealed_event = event.clone();
+    seal_fields(sealed_event.protected_fields(), keys, place)?;
+    let mut sealed_metadata = metadata.clone();
+    seal_fields(sealed_metadata.protected_fields(), keys, place)?;
+    let stored = StoredEvent {
+        payload: sealed_event.encode()?,
+        metadata: sealed_metadata.encode()?,
+        event_type: event_type.clone(),
+        event_version: event_version.clone(),
+    };
+    let event = keep_instance_secrets_sealed(event, &mut sealed_event);
+    Ok(UnitEvent { stream, sequence, event, metadata: metadata.clone(), stored })
+}
+
+fn seal_fields<'p>(
+    fields: Vec<(&'static str, &mut Protected)>,
+    keys: &Keys,
+    place: impl Fn(&'static str) -> Place<'p>,
+) -> Result<(), CodecError> {
+    for (field, value) in fields {
+        if let Protected::Clear { key: id, text } = value {
+            let key = keys.get(id).ok_or_else(|| CodecError::NoKey(id.clone()))?;
+            let sealed = key.seal(&place(field).context(id), text.as_bytes()).map_err(CodecError::Random)?;
+            *value = Protected::Sealed { key: id.clone(), sealed };
+        }
+    }
+    Ok(())
+}
+
+/// Folds see personal data clear and the instance's secrets as they are stored.
+fn keep_instance_secrets_sealed(mut clear: Event, sealed: &mut Event) -> Event {
+    for ((_, clear), (_, sealed)) in clear.protected_fields().into_iter().zip(sealed.protected_fields()) {
+        if matches!(clear, Protected::Clear { key: KeyId::Instance, .. }) {
+            *clear = sealed.clone();
+        }
+    }
+    clear
+}
+
+/// An event read from the log, still sealed.
+#[derive(Clone, Debug)]
+pub struct SealedEvent {
+    pub stream: StreamId,
+    pub sequence: i64,
+    pub event_type: String,
+    pub event_version: String,
+    pub event: Event,
+    pub metadata: Metadata,
+}
+
+impl SealedEvent {
+    /// Opens personal data for a fold; what was sealed with a key that is gone becomes [`Protected::Erased`].
+    ///
+    /// # Errors
+    /// [`CodecError::Open`] when a key is there and does not open its value: the log or the key is damaged.
+    pub fn open(mut self, keys: &Keys) -> Result<(Event, Metadata), CodecError> {
+        let place = |field| Place {
+            stream: &self.stream,
+            sequence: self.sequence,
+            event_type: &self.event_type,
+            event_version: &self.event_version,
+            field,
+        };
+        for (field, value) in self.event.protected_fields().into_iter().chain(self.metadata.protected_fields()) {
+            let Protected::Sealed { key: id, sealed } = &*value else { continue };
+            if *id == KeyId::Instance {
+                continue;
+            }
+            *value = match keys.get(id) {
+                None => Protected::Erased,
+                Some(key) => {
+                    let opened = open_text(key, &place(field).context(id), sealed);
+                    let text = opened.map_err(|source| CodecError::Open {
+                        stream: self.stream.clone(),
+                        sequence: self.sequence,
+                        field,
+                        source,
+                    })?;
+                    Protected::Clear { key: id.clone(), text }
+                }
+            };
+        }
+        Ok((self.event, self.metadata))
+    }
+}
+
+fn open_text(key: &Key, context: &[u8], sealed: &str) -> Result<String, OpenError> {
+    String::from_utf8(key.open(context, sealed)?).map_err(|_| OpenError)
+}

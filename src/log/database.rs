@@ -1,0 +1,173 @@
+//! Reading, from either database. SQLite is opened read-only here: whoever writes goes through the log writer.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aggregates::{StreamId, upcasters};
+use cqrs_es::persist::PersistedEventStore;
+use cqrs_es::{Aggregate, AggregateError, DomainEvent, EventStore as _};
+use postgres_es::PostgresEventRepository;
+use sqlite_es::SqliteEventRepository;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+
+use super::connection::{postgres_options, sqlite_options};
+use super::dialect::Dialect;
+
+/// Connections that read, a process.
+pub const SQLITE_READERS: u32 = 4;
+pub const POSTGRES_CONNECTIONS: u32 = 16;
+/// A reader waits so long for a connection.
+pub const ACQUIRE_TIMEOUT_SECONDS: u64 = 5;
+
+/// An argument of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arg {
+    Text(String),
+    Integer(i64),
+}
+
+impl From<&str> for Arg {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Arg {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Arg {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+/// A pool of connections that read.
+#[derive(Clone, Debug)]
+pub enum Database {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// An aggregate as its stream says, and the stream's version.
+#[derive(Debug)]
+pub struct Loaded<A> {
+    pub aggregate: A,
+    pub stream: StreamId,
+    /// Sequence of the last event, 0 for a stream without one.
+    pub version: i64,
+}
+
+/// A stream could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the database failed: {0}")]
+    Store(Arc<dyn std::error::Error + Send + Sync>),
+    #[error("the stream {stream} cannot be read: {reason}")]
+    Unreadable { stream: StreamId, reason: String },
+}
+
+impl Database {
+    /// Opens a SQLite file for reading; it must be there.
+    pub fn sqlite(file: &Path) -> Self {
+        let options = sqlite_options(file).read_only(true).create_if_missing(false);
+        Self::Sqlite(
+            SqlitePoolOptions::new()
+                .max_connections(SQLITE_READERS)
+                .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
+                .connect_lazy_with(options),
+        )
+    }
+
+    /// Connects to PostgreSQL when first asked.
+    ///
+    /// # Errors
+    /// When the URL is not one of PostgreSQL.
+    pub fn postgres(url: &str) -> sqlx::Result<Self> {
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
+            .connect_lazy_with(postgres_options(url)?);
+        Ok(Self::Postgres(pool))
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Rows of one text column.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn texts(&self, sql: &str, args: &[Arg]) -> sqlx::Result<Vec<String>> {
+        match self {
+            Self::Sqlite(pool) => {
+                let query = args.iter().fold(sqlx::query_scalar(sql), |query, arg| match arg {
+                    Arg::Text(text) => query.bind(text.clone()),
+                    Arg::Integer(number) => query.bind(*number),
+                });
+                query.fetch_all(pool).await
+            }
+            Self::Postgres(pool) => {
+                let query = args.iter().fold(sqlx::query_scalar(sql), |query, arg| match arg {
+                    Arg::Text(text) => query.bind(text.clone()),
+                    Arg::Integer(number) => query.bind(*number),
+                });
+                query.fetch_all(pool).await
+            }
+        }
+    }
+
+    /// Folds a stream.
+    ///
+    /// # Errors
+    /// When the database fails or an event cannot be read.
+    pub async fn load<A>(&self, stream: StreamId) -> Result<Loaded<A>, LoadError>
+    where
+        A: Aggregate,
+        A::Event: DomainEvent,
+    {
+        let id = stream.aggregate_id.as_str();
+        let context = match self {
+            Self::Sqlite(pool) => {
+                let repository = SqliteEventRepository::new(pool.clone());
+                let store = PersistedEventStore::<_, A>::new_event_store(repository).with_upcasters(upcasters());
+                store.load_aggregate(id).await
+            }
+            Self::Postgres(pool) => {
+                let repository = PostgresEventRepository::new(pool.clone());
+                let store = PersistedEventStore::<_, A>::new_event_store(repository).with_upcasters(upcasters());
+                store.load_aggregate(id).await
+            }
+        };
+        match context {
+            Ok(context) => {
+                let version = i64::try_from(context.current_sequence).unwrap_or(i64::MAX);
+                Ok(Loaded { aggregate: context.aggregate, stream, version })
+            }
+            Err(AggregateError::DeserializationError(source)) => {
+                Err(LoadError::Unreadable { stream, reason: source.to_string() })
+            }
+            Err(AggregateError::DatabaseConnectionError(source) | AggregateError::UnexpectedError(source)) => {
+                Err(LoadError::Store(source.into()))
+            }
+            Err(AggregateError::UserError(_) | AggregateError::AggregateConflict) => {
+                Err(LoadError::Unreadable { stream, reason: "loading decided something".to_owned() })
+            }
+        }
+    }
+
+    /// Closes the pool when its connections are back.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}

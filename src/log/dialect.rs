@@ -1,0 +1,216 @@
+//! The SQL that both databases speak with a different accent. Every statement takes at most one argument, `$1`, a JSON text, and
+//! answers with rows of one JSON text, so that a group of any size is one statement and one plan.
+
+use projections::{Column, ColumnKind, Table};
+
+/// Which database is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// The statement that inserts events from an array of objects with the fields of [`super::writer::EventRow`].
+const INSERT_EVENTS_SQLITE: &str = "\
+INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at, leaf_hash)
+SELECT value->>'aggregate_type', value->>'aggregate_id', value->>'sequence', value->>'event_type', value->>'event_version',
+       value->>'payload', value->>'metadata', value->>'position', value->>'recorded_at', unhex(value->>'leaf_hash')
+  FROM json_each($1)";
+
+const INSERT_EVENTS_POSTGRES: &str = "\
+INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at, leaf_hash)
+SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json, position, recorded_at,
+       decode(leaf_hash, 'hex')
+  FROM json_to_recordset($1::json) AS row(aggregate_type text, aggregate_id text, sequence bigint, event_type text,
+       event_version text, payload text, metadata text, position bigint, recorded_at bigint, leaf_hash text)";
+
+/// The statements that answer the present version of each stream of `[{\"t\": type, \"i\": id}, ...]`.
+const VERSIONS_SQLITE: &str = "\
+SELECT json_object('t', value->>'t', 'i', value->>'i', 'v', coalesce((SELECT max(sequence) FROM events
+         WHERE aggregate_type = value->>'t' AND aggregate_id = value->>'i'), 0))
+  FROM json_each($1)";
+
+const VERSIONS_POSTGRES: &str = "\
+SELECT json_build_object('t', t, 'i', i, 'v', coalesce((SELECT max(sequence) FROM events
+         WHERE aggregate_type = t AND aggregate_id = i), 0))::text
+  FROM json_to_recordset($1::json) AS stream(t text, i text)";
+
+impl Dialect {
+    pub fn insert_events(self) -> &'static str {
+        match self {
+            Self::Sqlite => INSERT_EVENTS_SQLITE,
+            Self::Postgres => INSERT_EVENTS_POSTGRES,
+        }
+    }
+
+    pub fn versions(self) -> &'static str {
+        match self {
+            Self::Sqlite => VERSIONS_SQLITE,
+            Self::Postgres => VERSIONS_POSTGRES,
+        }
+    }
+
+    /// Locks the head until the transaction ends. SQLite has taken its one write lock with BEGIN IMMEDIATE.
+    pub fn lock_head(self) -> &'static str {
+        match self {
+            Self::Sqlite => self.read_head(),
+            Self::Postgres => {
+                "SELECT json_build_object('position', position, 'recorded_at', recorded_at, 'layout', layout)::text FROM log_head FOR UPDATE"
+            }
+        }
+    }
+
+    pub fn read_head(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "SELECT json_object('position', position, 'recorded_at', recorded_at, 'layout', layout) FROM log_head"
+            }
+            Self::Postgres => {
+                "SELECT json_build_object('position', position, 'recorded_at', recorded_at, 'layout', layout)::text FROM log_head"
+            }
+        }
+    }
+
+    pub fn move_head(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "UPDATE log_head SET position = $1->>'position', recorded_at = $1->>'recorded_at', layout = $1->>'layout'"
+            }
+            Self::Postgres => {
+                "UPDATE log_head SET position = ($1::json->>'position')::bigint, \
+                 recorded_at = ($1::json->>'recorded_at')::bigint, layout = $1::json->>'layout'"
+            }
+        }
+    }
+
+    /// Inserts wrapped keys from `[{"id": ..., "wrapped": ...}, ...]`; a key that is there already stays.
+    pub fn insert_keys(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "INSERT INTO data_keys (id, wrapped) SELECT value->>'id', value->>'wrapped' FROM json_each($1) WHERE true \
+                 ON CONFLICT (id) DO NOTHING"
+            }
+            Self::Postgres => {
+                "INSERT INTO data_keys (id, wrapped) SELECT id, wrapped \
+                 FROM json_to_recordset($1::json) AS row(id text, wrapped text) ON CONFLICT (id) DO NOTHING"
+            }
+        }
+    }
+
+    /// Deletes the wrapped keys with the ids in the array.
+    pub fn delete_keys(self) -> String {
+        format!("DELETE FROM data_keys WHERE id IN ({})", self.elements("text"))
+    }
+
+    /// A page of whole events as JSON objects; the text after it is the condition, from `WHERE`.
+    pub fn select_events(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "SELECT json_object('aggregate_type', aggregate_type, 'aggregate_id', aggregate_id, 'sequence', sequence, \
+                 'event_type', event_type, 'event_version', event_version, 'payload', payload, 'metadata', metadata, \
+                 'position', position, 'recorded_at', recorded_at, 'leaf_hash', lower(hex(leaf_hash))) FROM events"
+            }
+            Self::Postgres => {
+                "SELECT json_build_object('aggregate_type', aggregate_type, 'aggregate_id', aggregate_id, 'sequence', sequence, \
+                 'event_type', event_type, 'event_version', event_version, 'payload', payload::text, 'metadata', metadata::text, \
+                 'position', position, 'recorded_at', recorded_at, 'leaf_hash', encode(leaf_hash, 'hex'))::text FROM events"
+            }
+        }
+    }
+
+    /// `SELECT` of the table's rows as JSON objects, without a condition. The table goes by the name `t`.
+    pub fn select_rows(self, table: &Table, set: i64) -> String {
+        format!("SELECT {} FROM {} AS t", self.row_object(table), table_name(table, set))
+    }
+
+    /// Rows by an array of keys.
+    pub fn select_by_keys(self, table: &Table, set: i64) -> String {
+        format!("{} WHERE t.{} IN ({})", self.select_rows(table, set), table.key, self.elements(key_type(table)))
+    }
+
+    /// Inserts or overwrites rows from an array of objects.
+    pub fn upsert(self, table: &Table, set: i64) -> String {
+        let names = list(table.columns, |column| column.name.to_owned());
+        let source = match self {
+            Self::Sqlite => {
+                let values = list(table.columns, |column| format!("value->>'{}'", column.name));
+                format!("SELECT {values} FROM json_each($1) WHERE true")
+            }
+            Self::Postgres => {
+                let types = list(table.columns, |column| format!("{} {}", column.name, self.column_type(column.kind)));
+                format!("SELECT {names} FROM json_to_recordset($1::json) AS row({types})")
+            }
+        };
+        let overwrite = list(table.columns, |column| format!("{0} = excluded.{0}", column.name));
+        format!(
+            "INSERT INTO {} ({names}) {source} ON CONFLICT ({}) DO UPDATE SET {overwrite}",
+            table_name(table, set),
+            table.key
+        )
+    }
+
+    pub fn delete_by_keys(self, table: &Table, set: i64) -> String {
+        let name = table_name(table, set);
+        format!("DELETE FROM {name} WHERE {} IN ({})", table.key, self.elements(key_type(table)))
+    }
+
+    /// The statements that make an empty table and its indexes.
+    pub fn create(self, table: &Table, set: i64) -> Vec<String> {
+        let name = table_name(table, set);
+        let columns = list(table.columns, |column| {
+            let key = if column.name == table.key { " PRIMARY KEY" } else { "" };
+            let presence = if column.nullable { "" } else { " NOT NULL" };
+            format!("{} {}{presence}{key}", column.name, self.column_type(column.kind))
+        });
+        let strict = if self == Self::Sqlite { " STRICT" } else { "" };
+        let mut statements = vec![format!("CREATE TABLE IF NOT EXISTS {name} ({columns}){strict}")];
+        for index in table.indexes {
+            let unique = if index.unique { "UNIQUE " } else { "" };
+            statements.push(format!(
+                "CREATE {unique}INDEX IF NOT EXISTS {name}_by_{} ON {name} ({})",
+                index.columns.join("_"),
+                index.columns.join(", ")
+            ));
+        }
+        statements
+    }
+
+    fn row_object(self, table: &Table) -> String {
+        let pairs = list(table.columns, |column| format!("'{0}', t.{0}", column.name));
+        match self {
+            Self::Sqlite => format!("json_object({pairs})"),
+            Self::Postgres => format!("json_build_object({pairs})::text"),
+        }
+    }
+
+    /// A subquery with the elements of the array `$1`.
+    fn elements(self, postgres_type: &str) -> String {
+        match self {
+            Self::Sqlite => "SELECT value FROM json_each($1)".to_owned(),
+            Self::Postgres => format!("SELECT json_array_elements_text($1::json)::{postgres_type}"),
+        }
+    }
+
+    fn column_type(self, kind: ColumnKind) -> &'static str {
+        match (self, kind) {
+            (Self::Sqlite, ColumnKind::Text) => "TEXT",
+            (Self::Sqlite, ColumnKind::Integer) => "INTEGER",
+            (Self::Postgres, ColumnKind::Text) => "text",
+            (Self::Postgres, ColumnKind::Integer) => "bigint",
+        }
+    }
+}
+
+/// The name of a read model's table in one set: `users_1`, `users_2`, ...
+pub fn table_name(table: &Table, set: i64) -> String {
+    format!("{}_{set}", table.name)
+}
+
+fn key_type(table: &Table) -> &'static str {
+    let integer = |column: &&Column| column.name == table.key && column.kind == ColumnKind::Integer;
+    if table.columns.iter().any(|column| integer(&column)) { "bigint" } else { "text" }
+}
+
+fn list(columns: &[Column], item: impl Fn(&Column) -> String) -> String {
+    columns.iter().map(item).collect::<Vec<_>>().join(", ")
+}

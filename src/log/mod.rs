@@ -1,0 +1,276 @@
+//! The log: the only truth. Everything the service knows is folded from it.
+//!
+//! Whoever wants to change something hands a [`Unit`] to [`Log::append`]; whoever wants to know something asks the read models
+//! by [`Log::rows`], folds a stream by [`Log::load`], or reads the events themselves by [`Log::events`].
+//!
+//! Architecture invariant: events get into the table only through the writer of this folder, and read models move only in the
+//! transaction that appends the events they are folded from.
+//! Architecture invariant: nothing here knows HTTP, roles or OpenID Connect.
+
+mod beside;
+mod codec;
+mod connection;
+mod database;
+mod dialect;
+mod group;
+mod head;
+mod keyring;
+mod last_seen;
+pub mod leaf;
+mod open;
+pub mod pending;
+mod unit;
+mod writer;
+
+use std::sync::Arc;
+
+use aggregates::{Event, KeyId, StreamId};
+use cqrs_es::{Aggregate, DomainEvent};
+use projections::{KeyedHasher, Metadata, Row};
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub use codec::{CodecError, Keys, SealedEvent, keys_of, seal};
+pub use database::{Arg, Database, LoadError, Loaded};
+pub use head::{Head, Layout, TableState};
+pub use keyring::{Keyring, KeyringError};
+pub use open::{Location, OpenError, open};
+pub use unit::{AppendError, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
+pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
+
+use crate::keys::InstanceKeys;
+use beside::Beside;
+use writer::Job;
+
+/// An open log. Cheap to clone; the last clone to go lets the writer finish and end.
+#[derive(Clone)]
+pub struct Log {
+    database: Database,
+    keyring: Keyring,
+    hasher: KeyedHasher,
+    instance_keys: Arc<InstanceKeys>,
+    layout: Layout,
+    beside: Beside,
+    queue: mpsc::Sender<Job>,
+    head: watch::Receiver<i64>,
+}
+
+/// Waits for the writer to have written what it was given.
+#[derive(Debug)]
+pub struct WriterHandle(JoinHandle<()>);
+
+impl WriterHandle {
+    /// Returns when every clone of the [`Log`] is gone and every unit that was handed over has been answered.
+    pub async fn finished(self) {
+        if let Err(error) = self.0.await {
+            tracing::error!(%error, "the log writer did not end well");
+        }
+    }
+}
+
+/// An event as the table holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct EventRecord {
+    pub aggregate_type: String,
+    pub aggregate_id: String,
+    pub sequence: i64,
+    pub event_type: String,
+    pub event_version: String,
+    pub payload: String,
+    pub metadata: String,
+    pub position: i64,
+    /// Microseconds since 1970.
+    pub recorded_at: i64,
+    /// 64 hex digits.
+    pub leaf_hash: String,
+}
+
+/// A stored event cannot be read back.
+#[derive(Debug, thiserror::Error)]
+#[error("the event at position {position} cannot be read: {reason}")]
+pub struct UnreadableEvent {
+    pub position: i64,
+    pub reason: String,
+}
+
+impl EventRecord {
+    /// Parses the row; protected values stay sealed.
+    ///
+    /// # Errors
+    /// When its type is unknown or its texts are not what they should be.
+    pub fn decode(&self) -> Result<SealedEvent, UnreadableEvent> {
+        let unreadable = |reason: String| UnreadableEvent { position: self.position, reason };
+        let stream =
+            StreamId::of(&self.aggregate_type, &self.aggregate_id).map_err(|error| unreadable(error.to_string()))?;
+        let event = Event::decode(&self.aggregate_type, &self.event_type, &self.event_version, &self.payload)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let metadata = Metadata::decode(&self.metadata).map_err(|error| unreadable(error.to_string()))?;
+        Ok(SealedEvent {
+            stream,
+            sequence: self.sequence,
+            event_type: self.event_type.clone(),
+            event_version: self.event_version.clone(),
+            event,
+            metadata,
+        })
+    }
+}
+
+impl Log {
+    /// Hands a unit to the writer and waits for what becomes of it. Once handed over it runs to its end, whether or not the
+    /// caller still waits.
+    ///
+    /// # Errors
+    /// An [`AppendError`]; after [`AppendError::Moved`] the caller decides again.
+    pub async fn append(&self, unit: Unit) -> Result<Committed, AppendError> {
+        let (answer, outcome) = oneshot::channel();
+        self.queue.try_send(Job { unit, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
+        })?;
+        outcome.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Folds a stream into its aggregate.
+    ///
+    /// # Errors
+    /// When the database fails or an event cannot be read.
+    pub async fn load<A>(&self, stream: StreamId) -> Result<Loaded<A>, LoadError>
+    where
+        A: Aggregate,
+        A::Event: DomainEvent,
+    {
+        self.database.load(stream).await
+    }
+
+    /// Rows of a read model; `clause` is what follows the table, which goes by the name `t`: `WHERE t.id = $1`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn rows<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<Vec<R>> {
+        let table = R::TABLE;
+        let select = self.database.dialect().select_rows(table, self.layout.set_of(table.name));
+        let rows = self.database.texts(&format!("{select} {clause}"), args).await?;
+        rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
+    }
+
+    /// The first of [`Log::rows`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn row<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<Option<R>> {
+        Ok(self.rows(clause, args).await?.into_iter().next())
+    }
+
+    /// How many rows of a read model fit; `clause` as in [`Log::rows`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<i64> {
+        let sql = format!("SELECT CAST(count(*) AS TEXT) FROM {} AS t {clause}", self.table::<R>());
+        let rows = self.database.texts(&sql, args).await?;
+        let count = rows.first().and_then(|count| count.parse().ok());
+        count.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// The name of a read model's table, for joins and counts.
+    pub fn table<R: Row>(&self) -> String {
+        dialect::table_name(R::TABLE, self.layout.set_of(R::TABLE.name))
+    }
+
+    /// At most `limit` events after the position `after`, in order; `stream` and `event_type` leave out others.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn events(
+        &self,
+        after: i64,
+        limit: i64,
+        stream: Option<&StreamId>,
+        event_type: Option<&str>,
+    ) -> sqlx::Result<Vec<EventRecord>> {
+        events(&self.database, after, limit, stream, event_type).await
+    }
+
+    /// The head as the database has it now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read_head(&self) -> sqlx::Result<Head> {
+        read_head(&self.database).await
+    }
+
+    /// Tells when this process has committed more events.
+    pub fn watch_head(&self) -> watch::Receiver<i64> {
+        self.head.clone()
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub fn hasher(&self) -> &KeyedHasher {
+        &self.hasher
+    }
+
+    pub fn instance_keys(&self) -> &InstanceKeys {
+        &self.instance_keys
+    }
+
+    /// The key of one calendar month for what is known of strangers; made when it is first needed.
+    ///
+    /// # Errors
+    /// When the database fails or the key does not open.
+    pub async fn strangers_key(&self, id: &KeyId) -> Result<(), KeyringError> {
+        if !self.keyring.find(std::slice::from_ref(id)).await?.is_empty() {
+            return Ok(());
+        }
+        let (_, wrapped) = self.keyring.make(id)?;
+        let argument = serde_json::json!([{ "id": id.to_string(), "wrapped": wrapped }]).to_string();
+        let turn = self.beside.turn().await?;
+        turn.transaction(async |connection, dialect| connection.run(dialect.insert_keys(), &argument).await).await?;
+        Ok(())
+    }
+}
+
+/// See [`Log::events`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn events(
+    database: &Database,
+    after: i64,
+    limit: i64,
+    stream: Option<&StreamId>,
+    event_type: Option<&str>,
+) -> sqlx::Result<Vec<EventRecord>> {
+    let mut sql = format!("{} WHERE position > $1", database.dialect().select_events());
+    let mut args = vec![Arg::Integer(after), Arg::Integer(limit)];
+    if let Some(stream) = stream {
+        sql.push_str(" AND aggregate_type = $3 AND aggregate_id = $4");
+        args.push(stream.aggregate_type.into());
+        args.push(stream.aggregate_id.clone().into());
+    }
+    if let Some(event_type) = event_type {
+        args.push(event_type.into());
+        sql.push_str(&format!(" AND event_type = ${}", args.len()));
+    }
+    sql.push_str(" ORDER BY position LIMIT $2");
+    let rows = database.texts(&sql, &args).await?;
+    rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
+}
+
+/// See [`Log::read_head`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn read_head(database: &Database) -> sqlx::Result<Head> {
+    let rows = database.texts(database.dialect().read_head(), &[]).await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    Head::decode(row).map_err(|error| sqlx::Error::Decode(error.into()))
+}

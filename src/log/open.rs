@@ -1,0 +1,221 @@
+//! Opening a log for writing: migrations, keys, the first event, the writer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aggregates::{Event, InstanceId, KeyId, SetupEvent, StreamId};
+use projections::{ActorRef, KeyedHasher, Metadata, TABLES};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::{Mutex, mpsc, watch};
+use uuid::Uuid;
+
+use super::beside::Beside;
+use super::codec::{self, CodecError, Keys};
+use super::connection::{WriteConnection, WriteTarget, postgres_options, sqlite_options};
+use super::database::Database;
+use super::group::{Group, GroupError};
+use super::head::{Head, TableState};
+use super::keyring::{Keyring, KeyringError};
+use super::unit::{AppendError, StreamVersion, Unit};
+use super::writer::{CommitObserver, QUEUED_UNITS, Writer};
+use super::{Log, WriterHandle};
+use crate::clock::Clock;
+use crate::keys::{InstanceKeys, Key, MasterKey, MasterKeyError, MasterKeySource};
+
+/// Where a log lives.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A file in the data directory.
+    Sqlite {
+        file: PathBuf,
+    },
+    Postgres {
+        url: SecretString,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the database cannot be used: {0}")]
+    Store(#[from] sqlx::Error),
+    #[error("the database cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error("the key of the instance is missing from the database")]
+    NoInstanceKey,
+    #[error("the first event cannot be written: {0}")]
+    FirstEvent(AppendError),
+    #[error("the read model {name} was folded by version {found}, this version of authlog folds version {expected}")]
+    FoldVersion { name: String, found: i64, expected: i64 },
+}
+
+impl From<GroupError> for OpenError {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Store(error) | GroupError::CommitLost { error, .. } => Self::Store(error),
+        }
+    }
+}
+
+impl Location {
+    fn target(&self) -> sqlx::Result<WriteTarget> {
+        match self {
+            Self::Sqlite { file } => Ok(WriteTarget::Sqlite(sqlite_options(file))),
+            Self::Postgres { url } => postgres_options(url.expose_secret()).map(WriteTarget::Postgres),
+        }
+    }
+
+    /// The database, for reading only.
+    ///
+    /// # Errors
+    /// When the URL is not one of PostgreSQL.
+    pub fn database(&self) -> sqlx::Result<Database> {
+        match self {
+            Self::Sqlite { file } => Ok(Database::sqlite(file)),
+            Self::Postgres { url } => Database::postgres(url.expose_secret()),
+        }
+    }
+}
+
+/// Opens a log for writing; makes it if it is not there. On SQLite the caller holds the data directory's lock.
+///
+/// # Errors
+/// An [`OpenError`] with one clear line.
+pub async fn open(
+    location: &Location,
+    master_key: &MasterKeySource,
+    clock: Clock,
+    observer: Arc<dyn CommitObserver>,
+) -> Result<(Log, WriterHandle), OpenError> {
+    let target = location.target()?;
+    let mut connection = target.connect().await?;
+    migrate(&mut connection).await?;
+    let head = prepare_tables(&target, &mut connection).await?;
+    let database = location.database()?;
+    let keyring = Keyring::new(MasterKey::load(master_key, head.position == 0)?, database.clone());
+    if head.position == 0 {
+        create_instance(&target, &mut connection, &keyring, &clock).await?;
+    }
+    let instance_key = keyring.read(&KeyId::Instance).await?.ok_or(OpenError::NoInstanceKey)?;
+    let instance_keys = InstanceKeys::derive(&instance_key);
+    let hasher = KeyedHasher::new(instance_keys.unique.bytes());
+
+    let (queue, jobs) = mpsc::channel(QUEUED_UNITS);
+    let (head_sender, head_receiver) = watch::channel(head.position.max(1));
+    let gate = Arc::new(Mutex::new(()));
+    let writer = Writer {
+        target: target.clone(),
+        connection: Some(connection),
+        hasher: hasher.clone(),
+        clock,
+        observer,
+        head: head_sender,
+        gate: Arc::clone(&gate),
+    };
+    let handle = WriterHandle(tokio::spawn(writer.run(jobs)));
+    let log = Log {
+        database,
+        keyring,
+        hasher,
+        instance_keys: Arc::new(instance_keys),
+        layout: head.layout,
+        beside: Beside::new(target, gate),
+        queue,
+        head: head_receiver,
+    };
+    Ok((log, handle))
+}
+
+/// Brings the schema up to date. Nodes that start together wait for each other: on PostgreSQL by an advisory lock, on SQLite
+/// there is only one.
+async fn migrate(connection: &mut WriteConnection) -> Result<(), OpenError> {
+    match connection {
+        WriteConnection::Sqlite(connection) => sqlx::migrate!("migrations/sqlite").run(connection).await?,
+        WriteConnection::Postgres(connection) => sqlx::migrate!("migrations/postgres").run(connection).await?,
+    }
+    Ok(())
+}
+
+/// Makes the read models' tables in an empty log, and checks in any other that this version's folds filled them.
+async fn prepare_tables(target: &WriteTarget, connection: &mut WriteConnection) -> Result<Head, OpenError> {
+    let dialect = target.dialect();
+    connection.begin().await?;
+    let rows = connection.texts(dialect.lock_head(), None).await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let mut head = Head::decode(row).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let mut changed = false;
+    for table in TABLES {
+        let Some(state) = head.layout.0.get(table.name) else {
+            if head.position > 0 {
+                connection.rollback().await?;
+                return Err(OpenError::FoldVersion { name: table.name.to_owned(), found: 0, expected: table.version });
+            }
+            for statement in dialect.create(table, 1) {
+                connection.simple(&statement).await?;
+            }
+            let state = TableState { set: 1, version: table.version, aside_since: None };
+            head.layout.0.insert(table.name.to_owned(), state);
+            changed = true;
+            continue;
+        };
+        if state.version != table.version {
+            let found = state.version;
+            connection.rollback().await?;
+            return Err(OpenError::FoldVersion { name: table.name.to_owned(), found, expected: table.version });
+        }
+    }
+    if changed {
+        let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
+        connection.run(dialect.move_head(), &argument).await?;
+    }
+    connection.commit().await?;
+    Ok(head)
+}
+
+/// Writes the first event of the log together with the instance's key. When another node was faster, its instance stands.
+async fn create_instance(
+    target: &WriteTarget,
+    connection: &mut WriteConnection,
+    keyring: &Keyring,
+    clock: &Clock,
+) -> Result<(), OpenError> {
+    let (instance_key, wrapped) = keyring.make(&KeyId::Instance).map_err(KeyringError::Random)?;
+    let unit = first_unit(wrapped)?;
+    let hasher = hasher_of(&instance_key);
+    let group = Group { connection, dialect: target.dialect(), hasher: &hasher };
+    let written = group.write(&[&unit], clock).await?;
+    match written.outcomes.into_iter().next() {
+        Some(Ok(_) | Err(AppendError::Moved(_))) | None => Ok(()),
+        Some(Err(error)) => Err(OpenError::FirstEvent(error)),
+    }
+}
+
+fn hasher_of(instance_key: &Key) -> KeyedHasher {
+    KeyedHasher::new(InstanceKeys::derive(instance_key).unique.bytes())
+}
+
+fn first_unit(wrapped_instance_key: String) -> Result<Unit, CodecError> {
+    let id = Uuid::now_v7();
+    let metadata = Metadata {
+        actor: ActorRef::System,
+        request_id: None,
+        unit_id: id,
+        command: "create_instance".to_owned(),
+        source_address: None,
+        user_agent: None,
+    };
+    let event = Event::from(SetupEvent::InstanceCreated { instance_id: InstanceId(Uuid::now_v7()) });
+    let sealed = codec::seal(StreamId::setup(), 1, event, &metadata, &Keys::new())?;
+    Ok(Unit {
+        id,
+        reads: vec![StreamVersion { stream: StreamId::setup(), version: 0 }],
+        events: vec![sealed],
+        keys_made: vec![(KeyId::Instance, wrapped_instance_key)],
+        keys_destroyed: Vec::new(),
+    })
+}

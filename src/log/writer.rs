@@ -1,0 +1,189 @@
+//! The log writer: the one place of a process from which events get into the log.
+//!
+//! Why no reader ever skips an event (P1): positions are given out while `log_head` is locked, and the lock is held until the
+//! commit is done. The next writer, on whichever node, gets the lock only then:
+//!
+//! ```text
+//! node A   lock head(7) ── insert 8, 9 ── head := 9 ── COMMIT
+//! node B        wait for the head ........................ lock head(9) ── insert 10 ── COMMIT
+//! ```
+//!
+//! So whoever sees position 10 sees 8 and 9. The versions are checked in a statement of its own after the lock: in READ
+//! COMMITTED each statement has its own snapshot, and one that had begun before the lock was granted would see the past.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use projections::{KeyedHasher, ReadModels};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use super::connection::{WriteConnection, WriteTarget};
+use super::group::{Group, GroupError, Outcome};
+use super::head::Head;
+use super::unit::{AppendError, Committed, Unit};
+use crate::clock::Clock;
+
+/// Units that share one commit at most.
+pub const GROUP_UNITS: usize = 64;
+/// Units that may wait; one more is refused.
+pub const QUEUED_UNITS: usize = 1024;
+/// How long a commit whose answer was lost is looked up before its callers are told that the outcome is unknown.
+pub const LOOK_UP_SECONDS: u64 = 30;
+
+/// A unit on its way, and who waits for it.
+pub(super) struct Job {
+    pub unit: Unit,
+    pub answer: oneshot::Sender<Result<Committed, AppendError>>,
+}
+
+/// Hears of each commit before its callers do.
+pub trait CommitObserver: Send + Sync + 'static {
+    /// `models` holds every row that the commit changed.
+    fn committed(&self, models: &ReadModels, head: &Head);
+}
+
+pub(super) struct Writer {
+    pub target: WriteTarget,
+    pub connection: Option<WriteConnection>,
+    pub hasher: KeyedHasher,
+    pub clock: Clock,
+    pub observer: Arc<dyn CommitObserver>,
+    /// Position of the last event this process knows of.
+    pub head: watch::Sender<i64>,
+    /// Whoever else writes to the database from this process holds it meanwhile.
+    pub gate: Arc<Mutex<()>>,
+}
+
+impl Writer {
+    /// Takes units until the queue is closed and empty.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(GROUP_UNITS);
+        while queue.recv_many(&mut jobs, GROUP_UNITS).await > 0 {
+            self.write(std::mem::take(&mut jobs)).await;
+        }
+        if let Some(connection) = self.connection.take() {
+            connection.close().await;
+        }
+    }
+
+    async fn write(&mut self, jobs: Vec<Job>) {
+        let gate = Arc::clone(&self.gate);
+        let _writing = gate.lock().await;
+        let units: Vec<&Unit> = jobs.iter().map(|job| &job.unit).collect();
+        let outcomes = match self.group(&units).await {
+            Ok(outcomes) => outcomes,
+            Err(GroupError::Store(error)) if units.len() > 1 && blames_the_data(&error) => {
+                self.one_by_one(&units).await
+            }
+            Err(error) => self.settle(error, units.len()).await,
+        };
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            // The caller may have hung up; what was committed stays committed.
+            let _ = job.answer.send(outcome);
+        }
+    }
+
+    /// A unit that the database itself refuses must not take its neighbours with it.
+    async fn one_by_one(&mut self, units: &[&Unit]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(units.len());
+        for unit in units {
+            let outcome = match self.group(&[*unit]).await {
+                Ok(outcome) => outcome,
+                Err(GroupError::Store(error)) if blames_the_data(&error) => {
+                    vec![Err(AppendError::Refused(error.to_string()))]
+                }
+                Err(error) => self.settle(error, 1).await,
+            };
+            outcomes.extend(outcome);
+        }
+        outcomes
+    }
+
+    async fn settle(&mut self, error: GroupError, units: usize) -> Vec<Outcome> {
+        match error {
+            GroupError::Store(error) => {
+                let error = Arc::new(error);
+                tracing::error!(%error, units, "the database failed while events were written");
+                vec![Err(AppendError::Store(error)); units]
+            }
+            GroupError::CommitLost { position, unit, outcomes, error } => {
+                tracing::warn!(%error, position, units, "the answer to a COMMIT was lost; looking the units up");
+                let answer = match self.look_up(position, unit).await {
+                    Some(true) => return outcomes,
+                    Some(false) => AppendError::Store(Arc::new(error)),
+                    None => AppendError::Unknown,
+                };
+                outcomes.into_iter().map(|outcome| outcome.and(Err(answer.clone()))).collect()
+            }
+        }
+    }
+
+    /// Whether the unit whose COMMIT answer was lost is in the log. Taking the head's lock waits until the server has finished
+    /// with the transaction in question.
+    async fn look_up(&mut self, position: i64, unit: uuid::Uuid) -> Option<bool> {
+        let give_up = tokio::time::Instant::now() + Duration::from_secs(LOOK_UP_SECONDS);
+        let mut pause = Duration::from_millis(20);
+        while tokio::time::Instant::now() < give_up {
+            match self.try_look_up(position, unit).await {
+                Ok(found) => return Some(found),
+                Err(error) => {
+                    tracing::warn!(%error, position, "a commit whose answer was lost cannot be looked up yet");
+                    self.connection = None;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+        None
+    }
+
+    async fn try_look_up(&mut self, position: i64, unit: uuid::Uuid) -> sqlx::Result<bool> {
+        let dialect = self.target.dialect();
+        let connection = self.connected().await?;
+        connection.begin().await?;
+        connection.texts(dialect.lock_head(), None).await?;
+        let sql = format!("{} WHERE position = {position}", dialect.select_events());
+        let rows = connection.texts(&sql, None).await?;
+        connection.rollback().await?;
+        Ok(rows.iter().any(|row| row.contains(&unit.to_string())))
+    }
+
+    async fn connected(&mut self) -> sqlx::Result<&mut WriteConnection> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.target.connect().await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// Writes a group in one transaction. After an error the connection is dropped: what state it is in is nobody's concern.
+    async fn group(&mut self, units: &[&Unit]) -> Result<Vec<Outcome>, GroupError> {
+        let dialect = self.target.dialect();
+        let (hasher, clock) = (self.hasher.clone(), self.clock.clone());
+        let connection = self.connected().await?;
+        match (Group { connection, dialect, hasher: &hasher }).write(units, &clock).await {
+            Ok(written) => {
+                if written.moved {
+                    self.observer.committed(&written.models, &written.head);
+                    self.head.send_replace(written.head.position);
+                }
+                Ok(written.outcomes)
+            }
+            Err(error) => {
+                self.connection = None;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Whether the database refused what it was given, rather than failed itself.
+fn blames_the_data(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.code() {
+        // SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation); SQLite's CONSTRAINT and MISMATCH.
+        Some(code) if code.len() == 5 => code.starts_with("22") || code.starts_with("23"),
+        Some(code) => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 19 | 20)),
+        None => false,
+    }
+}

@@ -1,0 +1,121 @@
+//! The audit trail: what happened, by whom, when.
+
+use aggregates::UserId;
+use projections::{AuditRow, UserRow};
+
+use super::users::like_pattern;
+use super::{Service, store_error};
+use crate::error::ApiError;
+use crate::http::page::{Direction, Page};
+use crate::log::Arg;
+
+/// By what the trail is ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditSort {
+    #[default]
+    CreatedAt,
+    ActorEmail,
+    Action,
+    ResourceType,
+}
+
+/// Which entries to list.
+#[derive(Clone, Debug)]
+pub struct AuditQuery {
+    pub actor_id: Option<UserId>,
+    /// Exact.
+    pub action: Option<String>,
+    pub resource_type: Option<String>,
+    /// Inclusive, Unix seconds.
+    pub from_ts: Option<i64>,
+    /// Exclusive, Unix seconds.
+    pub to_ts: Option<i64>,
+    /// A part of the action, the actor's address or the details, in any case.
+    pub q: Option<String>,
+    pub sort: AuditSort,
+    pub direction: Direction,
+    pub page: Page,
+    /// Only entries beyond this position in the direction of the list; goes with the default order only.
+    pub after: Option<i64>,
+}
+
+/// An entry with its actor's present address.
+#[derive(Clone, Debug)]
+pub struct AuditEntry {
+    pub row: AuditRow,
+    pub actor_email: Option<String>,
+}
+
+impl Service {
+    /// A page of the trail and how many entries fit in all.
+    ///
+    /// # Errors
+    /// `store_error`.
+    pub async fn list_audit(&self, query: &AuditQuery) -> Result<(Vec<AuditEntry>, i64), ApiError> {
+        let (condition, mut args) = self.condition(query);
+        let total = self.log.count::<AuditRow>(&condition, &args).await.map_err(store_error)?;
+        let direction = query.direction.sql();
+        let users = self.log.table::<UserRow>();
+        let order = match query.sort {
+            AuditSort::CreatedAt => format!("t.id {direction}"),
+            AuditSort::ActorEmail => format!(
+                "coalesce((SELECT address FROM {users} WHERE id = t.actor_id), '') {direction}, t.id {direction}"
+            ),
+            AuditSort::Action => format!("t.action {direction}, t.id {direction}"),
+            AuditSort::ResourceType => format!("t.resource_type {direction}, t.id {direction}"),
+        };
+        let mut condition = condition;
+        if let Some(after) = query.after {
+            args.push(Arg::Integer(after));
+            condition.push_str(&format!(" AND t.id {} ${}", query.direction.beyond(), args.len()));
+        }
+        args.push(Arg::Integer(query.page.limit));
+        args.push(Arg::Integer(query.page.offset));
+        let clause =
+            format!("{condition} ORDER BY {order} LIMIT ${} OFFSET ${}", args.len() - 1, args.len());
+        let rows = self.log.rows::<AuditRow>(&clause, &args).await.map_err(store_error)?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in rows {
+            let actor_email = match row.actor_id {
+                Some(actor) => self.user(actor).await.map_err(store_error)?.map(|user| user.address.clone()),
+                None => None,
+            };
+            entries.push(AuditEntry { row, actor_email });
+        }
+        Ok((entries, total))
+    }
+
+    fn condition(&self, query: &AuditQuery) -> (String, Vec<Arg>) {
+        let mut condition = String::from("WHERE 1 = 1");
+        let mut args: Vec<Arg> = Vec::new();
+        let mut and = |sql: &str, arg: Arg| {
+            args.push(arg);
+            condition.push_str(" AND ");
+            condition.push_str(&sql.replace('?', &format!("${}", args.len())));
+        };
+        if let Some(actor) = query.actor_id {
+            and("t.actor_id = ?", Arg::Text(actor.to_string()));
+        }
+        if let Some(action) = &query.action {
+            and("t.action = ?", Arg::Text(action.clone()));
+        }
+        if let Some(resource_type) = &query.resource_type {
+            and("t.resource_type = ?", Arg::Text(resource_type.clone()));
+        }
+        if let Some(from) = query.from_ts {
+            and("t.created_at >= ?", Arg::Integer(from));
+        }
+        if let Some(to) = query.to_ts {
+            and("t.created_at < ?", Arg::Integer(to));
+        }
+        if let Some(q) = &query.q {
+            let users = self.log.table::<UserRow>();
+            let sql = format!(
+                "(t.action LIKE ? ESCAPE '\\' OR lower(coalesce(t.details, '')) LIKE ? ESCAPE '\\' \
+                 OR t.actor_id IN (SELECT id FROM {users} WHERE lower(address) LIKE ? ESCAPE '\\'))"
+            );
+            and(&sql, Arg::Text(like_pattern(&q.to_lowercase())));
+        }
+        (condition, args)
+    }
+}

@@ -1,0 +1,305 @@
+//! Who calls: from a bearer token to a user with a role.
+//!
+//! A session is alive while its own row, its user's session epoch and the provider's session epoch say so; an API token while
+//! its row and its user's token epoch do. Expiry is checked at every use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use aggregates::{
+    Actor, ApiToken, ApiTokenError, Credential, IdentityProvider, Role, Session, SessionCommand, SessionError, SessionId,
+    SessionKind, Status, StreamId, TokenHash, UnixSeconds, User,
+};
+use projections::{ActorRef, ApiTokenRow, IdentityProviderRow, SessionRow, UserRow};
+
+use super::decision::{Decide, Decision};
+use super::memory::{RememberedSession, Shelf};
+use super::{CallContext, Service};
+use crate::error::{ApiError, ErrorCode};
+use crate::log::Arg;
+
+/// What API tokens begin with.
+pub const API_TOKEN_PREFIX: &str = "alog_";
+/// The last use of a session or token is written down at most so often.
+pub const LAST_SEEN_GRANULARITY_SECONDS: i64 = 60;
+
+/// An authenticated caller.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub user: Arc<UserRow>,
+    /// The role they act with.
+    pub role: Role,
+    pub credential: Credential,
+    /// When the session was opened; `None` for an API token.
+    pub session_opened_at: Option<UnixSeconds>,
+}
+
+impl Caller {
+    /// Refuses callers below `role`.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn require_role(&self, role: Role) -> Result<(), ApiError> {
+        if self.role >= role { Ok(()) } else { Err(forbidden("your role does not permit this call")) }
+    }
+
+    /// Refuses API tokens; answers the session.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn require_session(&self) -> Result<SessionId, ApiError> {
+        match self.credential {
+            Credential::Session(session) => Ok(session),
+            Credential::ApiToken(_) => Err(forbidden("this call needs a session; an API token does not do")),
+        }
+    }
+
+    pub fn actor_ref(&self) -> ActorRef {
+        match self.credential {
+            Credential::Session(_) => ActorRef::User(self.user.id),
+            Credential::ApiToken(token) => ActorRef::ApiToken { user: self.user.id, token },
+        }
+    }
+}
+
+pub(crate) fn forbidden(message: &'static str) -> ApiError {
+    ApiError::new(ErrorCode::Forbidden, message)
+}
+
+pub(crate) fn invalid_session() -> ApiError {
+    ApiError::new(ErrorCode::InvalidSession, "the token is not known or was revoked")
+}
+
+pub(crate) fn session_expired() -> ApiError {
+    ApiError::new(ErrorCode::SessionExpired, "the session has expired; sign in again")
+}
+
+/// A database that failed while a session was opened or checked.
+pub(crate) fn session_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApiError {
+    ApiError::new(ErrorCode::SessionError, "the session could not be checked; try again").with_source(error)
+}
+
+impl Service {
+    /// Finds out who holds this token.
+    ///
+    /// # Errors
+    /// `invalid_session`, `session_expired`, `session_error`.
+    pub async fn authenticate(&self, context: &CallContext, token: &str) -> Result<Caller, ApiError> {
+        let hash = TokenHash::of(token);
+        if token.starts_with(API_TOKEN_PREFIX) {
+            self.authenticate_api_token(hash).await
+        } else {
+            self.authenticate_session(context, hash).await
+        }
+    }
+
+    async fn authenticate_session(&self, context: &CallContext, hash: TokenHash) -> Result<Caller, ApiError> {
+        let session = self.session_by_hash(hash).await.map_err(session_error)?.ok_or_else(invalid_session)?;
+        let user_id = match (session.row.kind, session.row.user_id) {
+            (SessionKind::User, Some(user_id)) => user_id,
+            (SessionKind::User | SessionKind::Setup, _) => return Err(invalid_session()),
+        };
+        let user = self.user(user_id).await.map_err(session_error)?.ok_or_else(invalid_session)?;
+        let provider_epoch = self.provider_epoch().await.map_err(session_error)?;
+        let now = self.now();
+        let row = &session.row;
+        if user.status != Status::Active || row.user_epoch != user.session_epoch || row.provider_epoch != provider_epoch {
+            return Err(invalid_session());
+        }
+        if row.expired || row.expires_at <= now {
+            return Err(session_expired());
+        }
+        if let Some(idle) = self.settings.session_idle_ttl_seconds()
+            && now.0 - session.last_seen.load(Ordering::Relaxed) >= idle
+        {
+            self.run(context, ExpireSession { session: row.id }).await?;
+            return Err(session_expired());
+        }
+        self.note_use(&row.id.to_string(), &session.last_seen, now).await.map_err(session_error)?;
+        Ok(Caller {
+            role: user.role,
+            user,
+            credential: Credential::Session(row.id),
+            session_opened_at: Some(row.created_at),
+        })
+    }
+
+    async fn authenticate_api_token(&self, hash: TokenHash) -> Result<Caller, ApiError> {
+        let token = self.token_by_hash(hash).await.map_err(session_error)?.ok_or_else(invalid_session)?;
+        let user = self.user(token.user_id).await.map_err(session_error)?.ok_or_else(invalid_session)?;
+        if user.status != Status::Active || token.token_epoch != user.token_epoch {
+            return Err(invalid_session());
+        }
+        let now = self.now();
+        if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(ApiError::new(ErrorCode::SessionExpired, "the API token has expired"));
+        }
+        self.note_token_use(&token, now).await.map_err(session_error)?;
+        let role = api_token_role(token.role, user.role);
+        Ok(Caller { user, role, credential: Credential::ApiToken(token.id), session_opened_at: None })
+    }
+
+    /// The session with this hash, from memory where that sees every write.
+    async fn session_by_hash(&self, hash: TokenHash) -> sqlx::Result<Option<Arc<RememberedSession>>> {
+        let shelf = self.memory.as_ref().map(|memory| &memory.sessions);
+        remembered(shelf, hash, async || {
+            let Some(row) = self.log.row::<SessionRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await? else {
+                return Ok(None);
+            };
+            let seen = self.log.last_seen(&row.id.to_string()).await?.unwrap_or(row.created_at);
+            Ok(Some(RememberedSession { row, last_seen: AtomicI64::new(seen.0) }))
+        })
+        .await
+    }
+
+    async fn token_by_hash(&self, hash: TokenHash) -> sqlx::Result<Option<Arc<ApiTokenRow>>> {
+        let shelf = self.memory.as_ref().map(|memory| &memory.tokens);
+        remembered(shelf, hash, async || {
+            self.log.row::<ApiTokenRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await
+        })
+        .await
+    }
+
+    /// A user's row.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn user(&self, id: aggregates::UserId) -> sqlx::Result<Option<Arc<UserRow>>> {
+        let shelf = self.memory.as_ref().map(|memory| &memory.users);
+        remembered(shelf, id, async || self.log.row::<UserRow>("WHERE t.id = $1", &[id.to_string().into()]).await).await
+    }
+
+    async fn provider_epoch(&self) -> sqlx::Result<u64> {
+        let shelf = self.memory.as_ref().map(|memory| &memory.provider);
+        let row = remembered(shelf, (), async || self.log.row::<IdentityProviderRow>("", &[]).await).await?;
+        Ok(row.map_or(0, |row| row.session_epoch))
+    }
+
+    async fn note_use(&self, id: &str, last_seen: &AtomicI64, now: UnixSeconds) -> sqlx::Result<()> {
+        let before = last_seen.load(Ordering::Relaxed);
+        if now.0 - before < LAST_SEEN_GRANULARITY_SECONDS {
+            return Ok(());
+        }
+        // One of the calls that come at once writes it down.
+        if last_seen.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.log.note_last_seen(id, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_token_use(&self, token: &ApiTokenRow, now: UnixSeconds) -> sqlx::Result<()> {
+        let id = token.id.to_string();
+        let last = self.log.last_seen(&id).await?.unwrap_or_default();
+        if now.0 - last.0 >= LAST_SEEN_GRANULARITY_SECONDS {
+            self.log.note_last_seen(&id, now).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The row from memory; else from the database, and kept in memory unless a commit changed it meanwhile.
+async fn remembered<K: std::hash::Hash + Eq + Clone, V>(
+    shelf: Option<&Shelf<K, V>>,
+    key: K,
+    read: impl AsyncFnOnce() -> sqlx::Result<Option<V>>,
+) -> sqlx::Result<Option<Arc<V>>> {
+    let Some(shelf) = shelf else { return Ok(read().await?.map(Arc::new)) };
+    if let Some(row) = shelf.get(&key) {
+        return Ok(Some(row));
+    }
+    let mark = shelf.mark(&key);
+    match read().await {
+        Ok(Some(row)) => {
+            let row = Arc::new(row);
+            shelf.keep(&key, &mark, &row);
+            Ok(Some(row))
+        }
+        Ok(None) => {
+            shelf.drop_mark(&key, &mark);
+            Ok(None)
+        }
+        Err(error) => {
+            shelf.drop_mark(&key, &mark);
+            Err(error)
+        }
+    }
+}
+
+/// The lower of a token's own role and its user's, never owner.
+fn api_token_role(own: Role, user: Role) -> Role {
+    own.min(user).min(Role::Admin)
+}
+
+impl Decision {
+    /// Checks the caller again, on their streams: what they hold may have been taken from them since.
+    ///
+    /// # Errors
+    /// `invalid_session`, `session_expired`.
+    pub async fn reauthenticate(&mut self, caller: &Caller) -> Result<Actor, ApiError> {
+        self.acts(caller.actor_ref());
+        let user = self.load::<User>(StreamId::user(caller.user.id)).await?.aggregate;
+        let acting_role = user.acting_role().ok_or_else(invalid_session)?;
+        let role = match caller.credential {
+            Credential::Session(id) => {
+                let session = self.load::<Session>(StreamId::session(id)).await?.aggregate;
+                let provider = self.load::<IdentityProvider>(StreamId::identity_provider()).await?.aggregate;
+                session.check(SessionKind::User, self.now).map_err(|error| match error {
+                    SessionError::Expired => session_expired(),
+                    SessionError::Invalid | SessionError::Exists => invalid_session(),
+                })?;
+                if session.user_epoch != user.session_epoch || session.provider_epoch != provider.session_epoch {
+                    return Err(invalid_session());
+                }
+                acting_role
+            }
+            Credential::ApiToken(id) => {
+                let token = self.load::<ApiToken>(StreamId::api_token(id)).await?.aggregate;
+                token.check(self.now).map_err(|error| match error {
+                    ApiTokenError::Expired => session_expired(),
+                    _ => invalid_session(),
+                })?;
+                if token.token_epoch != user.token_epoch {
+                    return Err(invalid_session());
+                }
+                api_token_role(token.role.ok_or_else(invalid_session)?, acting_role)
+            }
+        };
+        Ok(Actor { user_id: caller.user.id, role, credential: caller.credential })
+    }
+}
+
+/// Writes down that a session has run out.
+pub struct ExpireSession {
+    pub session: SessionId,
+}
+
+impl Decide for ExpireSession {
+    type Answer = ();
+    const COMMAND: &'static str = "expire_session";
+
+    async fn decide(&self, _: &Service, decision: &mut Decision) -> Result<(), ApiError> {
+        decision.acts(ActorRef::System);
+        let mut session = decision.load::<Session>(StreamId::session(self.session)).await?;
+        let expired = decision.handle(&mut session, SessionCommand::Expire).await;
+        // Somebody else has ended it already: as good.
+        expired.map(drop).or(Ok(()))
+    }
+}
+
+impl Service {
+    /// Writes down which sessions have run out by their absolute time; answers how many. A session that nobody uses any more
+    /// is refused without this: it only keeps the log complete.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn expire_sessions(&self, limit: i64) -> Result<usize, ApiError> {
+        let now = self.now();
+        let clause = "WHERE t.expired = 0 AND t.expires_at <= $1 ORDER BY t.expires_at, t.id LIMIT $2";
+        let rows: Vec<SessionRow> =
+            self.log.rows(clause, &[Arg::Integer(now.0), Arg::Integer(limit)]).await.map_err(super::store_error)?;
+        for row in &rows {
+            self.run(&CallContext::default(), ExpireSession { session: row.id }).await?;
+        }
+        Ok(rows.len())
+    }
+}

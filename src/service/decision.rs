@@ -1,0 +1,216 @@
+//! Deciding: load streams, let aggregates decide, hand the events over as one unit, and again if something moved.
+
+use aggregates::{Event, KeyId, Protected, StreamId, UnixSeconds, UserId};
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::{Aggregate, DomainEvent};
+use projections::{ActorRef, ClaimKind, Metadata};
+use uuid::Uuid;
+
+use super::{CallContext, MAX_USER_AGENT_CHARACTERS, Service, encryption_error, store_error};
+use crate::error::{ApiError, ErrorCode};
+use crate::keys::Key;
+use crate::log::{AppendError, CodecError, LoadError, Loaded, Log, StreamVersion, Unit, keys_of, seal};
+
+/// A call that loses the race so often is told to come back later. Every round at least one caller gets through, so this is
+/// reached only by a crowd of more than this many on one stream.
+pub const MAX_ROUNDS: usize = 128;
+
+/// A call that changes something.
+pub trait Decide: Send + Sync + 'static {
+    type Answer: Send + 'static;
+    /// Stands in the metadata of the events, in snake case.
+    const COMMAND: &'static str;
+
+    /// Decides on what the streams say now. May be called again when something moved meanwhile, so it must not have effects
+    /// of its own.
+    fn decide(
+        &self,
+        service: &Service,
+        decision: &mut Decision,
+    ) -> impl Future<Output = Result<Self::Answer, ApiError>> + Send;
+}
+
+/// One round of deciding: what was read, what is to be written.
+pub struct Decision {
+    log: Log,
+    pub now: UnixSeconds,
+    reads: Vec<StreamVersion>,
+    events: Vec<(StreamId, i64, Event)>,
+    keys_made: Vec<(KeyId, Key, String)>,
+    keys_destroyed: Vec<KeyId>,
+    actor: ActorRef,
+    metadata_key: Option<KeyId>,
+}
+
+impl Decision {
+    /// Folds a stream and notes its version: should it move before the unit is written, the call is decided again.
+    pub async fn load<A>(&mut self, stream: StreamId) -> Result<Loaded<A>, ApiError>
+    where
+        A: Aggregate,
+        A::Event: DomainEvent,
+    {
+        let loaded = self.log.load::<A>(stream).await.map_err(load_error)?;
+        self.reads.push(StreamVersion { stream: loaded.stream.clone(), version: loaded.version });
+        Ok(loaded)
+    }
+
+    /// Lets an aggregate decide and keeps its events for the unit; answers them.
+    pub async fn handle<A>(&mut self, loaded: &mut Loaded<A>, command: A::Command) -> Result<Vec<A::Event>, A::Error>
+    where
+        A: Aggregate<Services = ()>,
+        A::Event: Into<Event>,
+    {
+        let sink = EventSink::default();
+        loaded.aggregate.handle(command, &(), &sink).await?;
+        let events = sink.collect().await;
+        for event in &events {
+            loaded.version += 1;
+            self.events.push((loaded.stream.clone(), loaded.version, event.clone().into()));
+        }
+        Ok(events)
+    }
+
+    /// Says who acts. Source address and user agent are sealed for that person; a stranger's for a month.
+    pub fn acts(&mut self, actor: ActorRef) {
+        self.actor = actor;
+        self.metadata_key = actor.user_id().map(KeyId::Person);
+    }
+
+    /// Makes the key of a new person; it comes into being with the unit.
+    pub fn make_person_key(&mut self, user: UserId) -> Result<(), ApiError> {
+        let id = KeyId::Person(user);
+        let made = self.log.keyring().make(&id);
+        let (key, wrapped) = made.map_err(|error| {
+            ApiError::new(ErrorCode::EncryptionError, "a key could not be made").with_source(error)
+        })?;
+        self.keys_made.push((id, key, wrapped));
+        Ok(())
+    }
+
+    /// Destroys the key of a person with the unit: what was sealed with it is erased.
+    pub fn destroy_person_key(&mut self, user: UserId) {
+        self.keys_destroyed.push(KeyId::Person(user));
+    }
+
+    async fn into_unit(self, service: &Service, context: &CallContext, command: &str) -> Result<Unit, ApiError> {
+        let id = Uuid::now_v7();
+        let metadata = self.metadata(service, context, id, command).await?;
+        let wanted: Vec<KeyId> = self.events.iter().flat_map(|(_, _, event)| keys_of(event, &metadata)).collect();
+        let mut keys: crate::log::Keys =
+            self.keys_made.iter().map(|(id, key, _)| (id.clone(), key.clone())).collect();
+        let stored: Vec<KeyId> = wanted.into_iter().filter(|id| !keys.contains_key(id)).collect();
+        keys.extend(self.log.keyring().find(&stored).await.map_err(encryption_error)?);
+        let events = self
+            .events
+            .into_iter()
+            .map(|(stream, sequence, event)| seal(stream, sequence, event, &metadata, &keys))
+            .collect::<Result<Vec<_>, CodecError>>()
+            .map_err(|error| {
+                ApiError::new(ErrorCode::EncryptionError, "an event could not be sealed").with_source(error)
+            })?;
+        let keys_made = self.keys_made.into_iter().map(|(id, _, wrapped)| (id, wrapped)).collect();
+        Ok(Unit { id, reads: self.reads, events, keys_made, keys_destroyed: self.keys_destroyed })
+    }
+
+    async fn metadata(
+        &self,
+        service: &Service,
+        context: &CallContext,
+        unit_id: Uuid,
+        command: &str,
+    ) -> Result<Metadata, ApiError> {
+        let mut metadata = Metadata {
+            actor: self.actor,
+            request_id: context.request_id,
+            unit_id,
+            command: command.to_owned(),
+            source_address: None,
+            user_agent: None,
+        };
+        if context.source_address.is_none() && context.user_agent.is_none() {
+            return Ok(metadata);
+        }
+        let key = match &self.metadata_key {
+            Some(key) => key.clone(),
+            None => service.strangers_key().await?,
+        };
+        let protect = |text: String| Protected::Clear { key: key.clone(), text };
+        metadata.source_address = context.source_address.clone().map(protect);
+        metadata.user_agent = context
+            .user_agent
+            .as_ref()
+            .map(|agent| protect(agent.chars().take(MAX_USER_AGENT_CHARACTERS).collect()));
+        Ok(metadata)
+    }
+}
+
+impl Service {
+    /// Decides until the unit is taken or the call is refused. Once begun it runs to its end, also when the caller hangs up.
+    ///
+    /// # Errors
+    /// What the decision refuses with, or what the log answers.
+    pub async fn run<D: Decide>(&self, context: &CallContext, call: D) -> Result<D::Answer, ApiError> {
+        let (service, context) = (self.clone(), context.clone());
+        tokio::spawn(async move { service.decide(&context, &call).await }).await.unwrap_or_else(|error| {
+            Err(ApiError::new(ErrorCode::InternalError, "the call failed").with_source(error))
+        })
+    }
+
+    async fn decide<D: Decide>(&self, context: &CallContext, call: &D) -> Result<D::Answer, ApiError> {
+        for _ in 0..MAX_ROUNDS {
+            let mut decision = Decision {
+                log: self.log.clone(),
+                now: self.now(),
+                reads: Vec::new(),
+                events: Vec::new(),
+                keys_made: Vec::new(),
+                keys_destroyed: Vec::new(),
+                actor: ActorRef::Anonymous,
+                metadata_key: None,
+            };
+            let answer = call.decide(self, &mut decision).await?;
+            if decision.events.is_empty() {
+                return Ok(answer);
+            }
+            let unit = decision.into_unit(self, context, D::COMMAND).await?;
+            let destroyed = unit.keys_destroyed.clone();
+            match self.log.append(unit).await {
+                Ok(_) => {
+                    for key in &destroyed {
+                        self.log.keyring().forget(key);
+                    }
+                    return Ok(answer);
+                }
+                Err(AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity)) => {}
+                Err(error) => return Err(append_error(error)),
+            }
+        }
+        Err(ApiError::new(ErrorCode::Unavailable, "too many calls change the same thing at once; try again"))
+    }
+}
+
+fn append_error(error: AppendError) -> ApiError {
+    match error {
+        AppendError::Claimed(ClaimKind::Address) => {
+            ApiError::new(ErrorCode::AlreadyExists, "somebody with this address is invited or known already")
+        }
+        AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity) => {
+            ApiError::new(ErrorCode::Unavailable, "something changed meanwhile; try again")
+        }
+        AppendError::Refused(_) => {
+            ApiError::new(ErrorCode::InternalError, "the change could not be written").with_source(error)
+        }
+        AppendError::Store(_) | AppendError::Unknown => store_error(error),
+        AppendError::Overloaded => ApiError::new(ErrorCode::Unavailable, "the service is busy; try again"),
+        AppendError::Closed => ApiError::new(ErrorCode::Unavailable, "the service is shutting down"),
+    }
+}
+
+pub(crate) fn load_error(error: LoadError) -> ApiError {
+    match error {
+        LoadError::Store(_) => store_error(error),
+        LoadError::Unreadable { .. } => {
+            ApiError::new(ErrorCode::InternalError, "a record could not be read").with_source(error)
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Sessions, users and API tokens in memory, for a process that sees every write: the one server of a SQLite directory.
+//!
+//! Read your writes (P4) holds because the log writer tells the memory of a commit before it answers whoever asked for it:
+//!
+//! ```text
+//! writer    COMMIT ── memory forgets session S ── answer "revoked"
+//! caller                                                    next call with S: not in memory, row read: gone
+//! ```
+//!
+//! A row that is read while a commit changes it must not be kept as it was. So whoever misses first leaves a mark, then reads,
+//! and keeps the row only if the mark is still there; a commit takes away marks as well as rows.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aggregates::{TokenHash, UserId};
+use projections::{ApiTokenRow, IdentityProviderRow, ReadModels, SessionRow, UserRow};
+
+use crate::log::{CommitObserver, Head};
+
+/// Rows of one kind that are kept at most; then a shard forgets all of its own and reads anew.
+pub const REMEMBERED_ROWS: usize = 16_384;
+const SHARDS: usize = 32;
+
+/// A session and when it was last used, in Unix seconds.
+#[derive(Debug)]
+pub struct RememberedSession {
+    pub row: SessionRow,
+    pub last_seen: AtomicI64,
+}
+
+/// The rows that session checks need.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub sessions: Shelf<TokenHash, RememberedSession>,
+    pub tokens: Shelf<TokenHash, ApiTokenRow>,
+    pub users: Shelf<UserId, UserRow>,
+    pub provider: Shelf<(), IdentityProviderRow>,
+}
+
+#[derive(Debug)]
+enum Slot<V> {
+    /// Somebody reads the row; the number tells whose mark it is.
+    Reading(u64),
+    Row(Arc<V>),
+}
+
+/// Rows by key, in shards with a lock each.
+#[derive(Debug)]
+pub struct Shelf<K, V> {
+    shards: Vec<RwLock<HashMap<K, Slot<V>>>>,
+    hasher: RandomState,
+    marks: AtomicU64,
+}
+
+/// The right to keep a row that is being read.
+#[derive(Debug)]
+pub struct Mark(u64);
+
+impl<K, V> Default for Shelf<K, V> {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::new(),
+            marks: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
+    #[expect(clippy::cast_possible_truncation, reason = "only the shard's number is wanted")]
+    fn shard(&self, key: &K) -> &RwLock<HashMap<K, Slot<V>>> {
+        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+
+    pub fn get(&self, key: &K) -> Option<Arc<V>> {
+        match self.shard(key).read().unwrap_or_else(PoisonError::into_inner).get(key) {
+            Some(Slot::Row(row)) => Some(Arc::clone(row)),
+            Some(Slot::Reading(_)) | None => None,
+        }
+    }
+
+    /// To be called before the row is read.
+    pub fn mark(&self, key: &K) -> Mark {
+        let mark = self.marks.fetch_add(1, Ordering::Relaxed);
+        let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
+        if shard.len() >= REMEMBERED_ROWS / SHARDS {
+            shard.clear();
+        }
+        shard.insert(key.clone(), Slot::Reading(mark));
+        Mark(mark)
+    }
+
+    /// Keeps the row that was read since, unless it changed or somebody else began to read it.
+    pub fn keep(&self, key: &K, mark: &Mark, row: &Arc<V>) {
+        let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = shard.get_mut(key)
+            && matches!(slot, Slot::Reading(present) if *present == mark.0)
+        {
+            *slot = Slot::Row(Arc::clone(row));
+        }
+    }
+
+    /// Takes back a mark when there was no row to keep, so that unknown keys take no room.
+    pub fn drop_mark(&self, key: &K, mark: &Mark) {
+        let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(shard.get(key), Some(Slot::Reading(present)) if *present == mark.0) {
+            shard.remove(key);
+        }
+    }
+
+    pub fn forget(&self, key: &K) {
+        self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+impl CommitObserver for Memory {
+    fn committed(&self, models: &ReadModels, _: &Head) {
+        for row in models.sessions.upserts().into_iter().chain(models.sessions.deleted()) {
+            self.sessions.forget(&row.token_hash);
+        }
+        for row in models.api_tokens.upserts().into_iter().chain(models.api_tokens.deleted()) {
+            self.tokens.forget(&row.token_hash);
+        }
+        for row in models.users.upserts().into_iter().chain(models.users.deleted()) {
+            self.users.forget(&row.id);
+        }
+        if !models.identity_provider.upserts().is_empty() {
+            self.provider.forget(&());
+        }
+    }
+}

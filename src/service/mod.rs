@@ -1,0 +1,85 @@
+//! What callers ask for, one method a call: HTTP and the command line come in here, and nowhere else.
+//!
+//! A call that changes something is a [`decision::Decide`]: it loads the streams it needs, lets the aggregates decide, and its
+//! events go to the log as one unit together with the version of every stream it read. If anything has moved by the time the
+//! unit is written, the call is decided again, permission included.
+//!
+//! Architecture invariant: rules live in the aggregates; this folder finds the right streams and words the answers.
+//! Architecture invariant: nothing here knows axum.
+
+pub mod api_tokens;
+pub mod audit;
+pub mod authenticate;
+pub mod decision;
+mod memory;
+pub mod provider;
+pub mod recover;
+pub mod sessions;
+pub mod setup;
+pub mod sign_in;
+mod sign_in_decision;
+pub mod users;
+
+use std::sync::Arc;
+
+use aggregates::{KeyId, UnixSeconds};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::error::{ApiError, ErrorCode};
+use crate::log::Log;
+use crate::oidc::OidcClient;
+use crate::settings::Settings;
+
+pub use authenticate::Caller;
+pub use decision::Decide;
+pub use memory::Memory;
+
+/// The service around the core. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    pub log: Log,
+    pub oidc: Arc<OidcClient>,
+    pub settings: Arc<Settings>,
+    pub clock: Clock,
+    /// Sessions, users and tokens in memory, where this process sees every write; else every check reads the row.
+    pub memory: Option<Arc<Memory>>,
+}
+
+/// From where a call comes, for the metadata of its events.
+#[derive(Clone, Debug, Default)]
+pub struct CallContext {
+    pub request_id: Option<Uuid>,
+    pub source_address: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+/// A user agent is kept up to this length.
+pub const MAX_USER_AGENT_CHARACTERS: usize = 256;
+
+impl Service {
+    pub fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    /// The key of this month for what is known of strangers.
+    async fn strangers_key(&self) -> Result<KeyId, ApiError> {
+        let month = chrono::DateTime::from_timestamp(self.now().0, 0).unwrap_or_default().format("%Y-%m").to_string();
+        let id = KeyId::Strangers(month);
+        self.log.strangers_key(&id).await.map_err(encryption_error)?;
+        Ok(id)
+    }
+}
+
+/// A database that failed while a call needed it.
+pub(crate) fn store_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApiError {
+    ApiError::new(ErrorCode::StoreError, "the database failed; try again").with_source(error)
+}
+
+/// A key that could not be found or used for sealing.
+pub(crate) fn encryption_error(error: crate::log::KeyringError) -> ApiError {
+    match error {
+        crate::log::KeyringError::Store(error) => store_error(error),
+        error => ApiError::new(ErrorCode::EncryptionError, "a secret could not be sealed").with_source(error),
+    }
+}

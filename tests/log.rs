@@ -1,0 +1,261 @@
+//! The log itself: order, atomicity, conflicts, force.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use aggregates::{Event, KeyId, Protected, SetupEvent, StreamId, TokenHash, UnixSeconds, UserEvent, UserId};
+use authlog::clock::Clock;
+use authlog::keys::MasterKeySource;
+use authlog::log::leaf::{LeafInput, leaf_hash};
+use authlog::log::{
+    AppendError, CommitObserver, EventRecord, Head, Log, StreamVersion, Unit, WriterHandle, open, seal,
+};
+use projections::{ActorRef, ClaimKind, Metadata, ReadModels, Row as _, SetupRow, UserRow};
+use sqlx::Connection as _;
+use support::{Backend, TestDatabase};
+use uuid::Uuid;
+
+struct Nobody;
+
+impl CommitObserver for Nobody {
+    fn committed(&self, _: &ReadModels, _: &Head) {}
+}
+
+async fn opened(database: &TestDatabase) -> (Log, WriterHandle) {
+    let master = MasterKeySource::File(database.folder.path().join("master.key"));
+    open(&database.location, &master, Clock, Arc::new(Nobody)).await.unwrap()
+}
+
+fn metadata(unit_id: Uuid) -> Metadata {
+    Metadata {
+        actor: ActorRef::System,
+        request_id: None,
+        unit_id,
+        command: "test".to_owned(),
+        source_address: None,
+        user_agent: None,
+    }
+}
+
+/// A unit that invites one person.
+fn invitation(log: &Log, address: &str) -> Unit {
+    let (id, user) = (Uuid::now_v7(), UserId(Uuid::now_v7()));
+    let key_id = KeyId::Person(user);
+    let (key, wrapped) = log.keyring().make(&key_id).unwrap();
+    let event = Event::from(UserEvent::UserInvited {
+        address: Protected::of_person(user, address),
+        role: aggregates::Role::Developer,
+        invited_by: user,
+    });
+    let keys = [(key_id.clone(), key)].into_iter().collect();
+    let sealed = seal(StreamId::user(user), 1, event, &metadata(id), &keys).unwrap();
+    Unit {
+        id,
+        reads: vec![StreamVersion { stream: StreamId::user(user), version: 0 }],
+        events: vec![sealed],
+        keys_made: vec![(key_id, wrapped)],
+        keys_destroyed: Vec::new(),
+    }
+}
+
+/// A unit that issues a bootstrap token, if the setup stream has `version` events.
+fn issue(version: i64) -> Unit {
+    let id = Uuid::now_v7();
+    let event = Event::from(SetupEvent::BootstrapTokenIssued {
+        token_hash: TokenHash::of(&id.to_string()),
+        expires_at: UnixSeconds(4_000_000_000),
+        owner: None,
+    });
+    let sealed = seal(StreamId::setup(), version + 1, event, &metadata(id), &authlog::log::Keys::new()).unwrap();
+    Unit {
+        id,
+        reads: vec![StreamVersion { stream: StreamId::setup(), version }],
+        events: vec![sealed],
+        keys_made: Vec::new(),
+        keys_destroyed: Vec::new(),
+    }
+}
+
+async fn whole_log(log: &Log) -> Vec<EventRecord> {
+    log.events(0, 1_000_000, None, None).await.unwrap()
+}
+
+fn assert_dense(events: &[EventRecord]) {
+    let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (1..=i64::try_from(events.len()).unwrap()).collect::<Vec<_>>());
+    assert!(events.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at));
+    for event in events {
+        let leaf = leaf_hash(&LeafInput {
+            position: event.position,
+            aggregate_type: &event.aggregate_type,
+            aggregate_id: &event.aggregate_id,
+            sequence: event.sequence,
+            event_type: &event.event_type,
+            event_version: &event.event_version,
+            payload: &event.payload,
+            metadata: &event.metadata,
+            recorded_at: event.recorded_at,
+        });
+        assert_eq!(event.leaf_hash, hex::encode(leaf), "leaf hash at position {}", event.position);
+    }
+}
+
+async fn a_new_log_begins_with_the_instance(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    let events = whole_log(&log).await;
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].event_type.as_str(), events[0].sequence), ("InstanceCreated", 1));
+    assert_eq!(events[0].decode().unwrap().stream, StreamId::setup());
+    assert_eq!(log.rows::<SetupRow>("", &[]).await.unwrap().len(), 1);
+}
+
+async fn positions_are_dense_when_a_crowd_appends_at_once(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, writer) = opened(&database).await;
+    let callers = (0..200).map(|n| {
+        let log = log.clone();
+        tokio::spawn(async move { log.append(invitation(&log, &format!("u{n}@example.com"))).await.unwrap().position })
+    });
+    let mut positions = Vec::new();
+    for caller in callers.collect::<Vec<_>>() {
+        positions.push(caller.await.unwrap());
+    }
+    positions.sort_unstable();
+    assert_eq!(positions, (2..=201).collect::<Vec<_>>());
+    let events = whole_log(&log).await;
+    assert_eq!(events.len(), 201);
+    assert_dense(&events);
+    assert_eq!(log.count::<UserRow>("", &[]).await.unwrap(), 200);
+    assert_eq!(log.read_head().await.unwrap().position, 201);
+    drop(log);
+    writer.finished().await;
+}
+
+async fn of_units_that_read_one_version_one_gets_through(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    let callers: Vec<_> = (0..40)
+        .map(|_| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(issue(1)).await })
+        })
+        .collect();
+    let mut taken = 0;
+    for caller in callers {
+        match caller.await.unwrap() {
+            Ok(_) => taken += 1,
+            Err(AppendError::Moved(stream)) => assert_eq!(stream, StreamId::setup()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(taken, 1);
+    assert_dense(&whole_log(&log).await);
+}
+
+async fn an_address_is_claimed_once_and_the_neighbours_of_the_loser_get_through(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    let callers: Vec<_> = (0..40)
+        .map(|n| {
+            let log = log.clone();
+            let address = if n % 2 == 0 { "same@example.com".to_owned() } else { format!("u{n}@example.com") };
+            tokio::spawn(async move { (n % 2, log.append(invitation(&log, &address)).await) })
+        })
+        .collect();
+    let mut taken = [0, 0];
+    for caller in callers {
+        match caller.await.unwrap() {
+            (kind, Ok(_)) => taken[kind] += 1,
+            (0, Err(AppendError::Claimed(claim))) => assert_eq!(claim, ClaimKind::Address),
+            (kind, Err(error)) => panic!("{kind}: {error}"),
+        }
+    }
+    assert_eq!(taken, [1, 20]);
+    assert_eq!(whole_log(&log).await.len(), 22);
+}
+
+async fn the_database_refuses_to_change_the_log(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, writer) = opened(&database).await;
+    let before = whole_log(&log).await;
+    drop(log);
+    writer.finished().await;
+    let copy = "SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, \
+                recorded_at, leaf_hash FROM events";
+    let mut statements = vec!["UPDATE events SET event_type = 'Forged'".to_owned(), "DELETE FROM events".to_owned()];
+    match backend {
+        Backend::Sqlite => statements.push(format!("INSERT OR REPLACE INTO events {copy}")),
+        Backend::Postgres => {
+            statements.push("TRUNCATE events".to_owned());
+            statements
+                .push(format!("INSERT INTO events {copy} ON CONFLICT (position) DO UPDATE SET event_type = 'Forged'"));
+        }
+    }
+    for statement in statements {
+        let refused = execute(&database, &statement).await.unwrap_err().to_string();
+        assert!(refused.contains("the log is append-only"), "{statement}: {refused}");
+    }
+    let (log, _writer) = opened(&database).await;
+    assert_eq!(whole_log(&log).await, before);
+}
+
+async fn execute(database: &TestDatabase, statement: &str) -> sqlx::Result<()> {
+    match &database.url {
+        Some(url) => {
+            let mut connection = sqlx::PgConnection::connect(url).await?;
+            sqlx::query(statement).execute(&mut connection).await.map(drop)
+        }
+        None => {
+            let file = database.folder.path().join("authlog.db");
+            let mut connection = sqlx::SqliteConnection::connect(&file.display().to_string()).await?;
+            sqlx::query(statement).execute(&mut connection).await.map(drop)
+        }
+    }
+}
+
+async fn a_log_opens_again_with_its_key_and_not_without(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, writer) = opened(&database).await;
+    log.append(invitation(&log, "bob@example.com")).await.unwrap();
+    let before = whole_log(&log).await;
+    drop(log);
+    writer.finished().await;
+    let (log, writer) = opened(&database).await;
+    assert_eq!(whole_log(&log).await, before);
+    drop(log);
+    writer.finished().await;
+
+    let file = database.folder.path().join("master.key");
+    let other = MasterKeySource::File(database.folder.path().join("other.key"));
+    let missing = open(&database.location, &other, Clock, Arc::new(Nobody)).await.err().unwrap().to_string();
+    assert!(missing.contains("is missing and the log is not empty"), "{missing}");
+    std::fs::write(&file, "11".repeat(32)).unwrap();
+    let master = MasterKeySource::File(file);
+    let wrong = open(&database.location, &master, Clock, Arc::new(Nobody)).await.err().unwrap().to_string();
+    assert!(wrong.contains("does not open with this master key"), "{wrong}");
+}
+
+async fn no_address_stands_in_the_log_in_clear(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    log.append(invitation(&log, "bob@example.com")).await.unwrap();
+    for event in whole_log(&log).await {
+        assert!(!format!("{event:?}").contains("bob"), "{event:?}");
+    }
+    let users: Vec<UserRow> = log.rows("", &[]).await.unwrap();
+    assert_eq!(users.iter().map(|user| user.address.as_str()).collect::<Vec<_>>(), ["bob@example.com"]);
+    assert_eq!(UserRow::TABLE.name, "users");
+}
+
+on_both_databases!(
+    a_new_log_begins_with_the_instance,
+    positions_are_dense_when_a_crowd_appends_at_once,
+    of_units_that_read_one_version_one_gets_through,
+    an_address_is_claimed_once_and_the_neighbours_of_the_loser_get_through,
+    the_database_refuses_to_change_the_log,
+    a_log_opens_again_with_its_key_and_not_without,
+    no_address_stands_in_the_log_in_clear,
+);
