@@ -35,11 +35,8 @@ impl fmt::Display for Refusal {
 }
 
 /// Alibaba Cloud, Azure's wire server, Oracle Cloud's former address.
-const METADATA_V4: [Ipv4Addr; 3] = [
-    Ipv4Addr::new(100, 100, 100, 200),
-    Ipv4Addr::new(168, 63, 129, 16),
-    Ipv4Addr::new(192, 0, 0, 192),
-];
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 
 /// Amazon, Google and Oracle over IPv6.
 const METADATA_V6: [Ipv6Addr; 3] = [

@@ -56,11 +56,7 @@ impl State {
 
 impl ProviderCache {
     pub(super) fn new(lifetime: Duration, key_refetch_interval: Duration) -> Self {
-        Self {
-            lifetime,
-            key_refetch_interval,
-            entries: Mutex::new(HashMap::new()),
-        }
+        Self { lifetime, key_refetch_interval, entries: Mutex::new(HashMap::new()) }
     }
 
     /// What is remembered, or else what `fetch` brings.
@@ -112,19 +108,13 @@ impl ProviderCache {
             return Err(failure);
         }
         let interval = self.key_refetch_interval;
-        if state
-            .keys_refetched
-            .is_some_and(|last| last.elapsed() < interval)
-        {
+        if state.keys_refetched.is_some_and(|last| last.elapsed() < interval) {
             return Ok(None);
         }
         state.keys_refetched = Some(Instant::now());
         let outcome = fetch().await;
         let keys = state.note(outcome)?;
-        let provider = Arc::new(Provider {
-            keys,
-            ..Provider::clone(known)
-        });
+        let provider = Arc::new(Provider { keys, ..Provider::clone(known) });
         // The endpoints are as old as before; only the keys are new.
         let fetched = state.provider.as_ref().map_or(waiting_since, |(at, _)| *at);
         state.provider = Some((fetched, Arc::clone(&provider)));
@@ -143,10 +133,7 @@ impl ProviderCache {
                 entries.remove(&oldest);
             }
         }
-        let entry = Arc::new(Entry {
-            inserted: Instant::now(),
-            state: tokio::sync::Mutex::default(),
-        });
+        let entry = Arc::new(Entry { inserted: Instant::now(), state: tokio::sync::Mutex::default() });
         entries.insert(key.clone(), Arc::clone(&entry));
         entry
     }

@@ -135,21 +135,13 @@ async fn another_version_or_an_old_entry_is_fetched_anew() {
 async fn unknown_key_ids_have_the_keys_fetched_once_in_an_interval() {
     let cache = Arc::new(ProviderCache::new(HOUR, HOUR));
     let fetches = Arc::new(Counted::default());
-    let known = cache
-        .get(&key(1), || async { Ok(provider()) })
-        .await
-        .unwrap();
+    let known = cache.get(&key(1), || async { Ok(provider()) }).await.unwrap();
     let answers = crowd(|| {
         let (cache, fetches) = (Arc::clone(&cache), Arc::clone(&fetches));
         let known = Arc::clone(&known);
         async move { cache.newer_keys(&key(1), &known, || fetches.keys()).await }
     });
-    assert!(
-        answers
-            .await
-            .iter()
-            .all(|answer| matches!(answer, Ok(Some(_))))
-    );
+    assert!(answers.await.iter().all(|answer| matches!(answer, Ok(Some(_)))));
     assert_eq!(fetches.so_far(), 1);
     let present = cache.get(&key(1), || fetches.provider()).await.unwrap();
     let again = cache.newer_keys(&key(1), &present, || fetches.keys()).await;
@@ -161,18 +153,11 @@ async fn unknown_key_ids_have_the_keys_fetched_once_in_an_interval() {
 async fn a_failed_fetch_of_keys_counts_and_is_shared() {
     let cache = Arc::new(ProviderCache::new(HOUR, HOUR));
     let fetches = Arc::new(Counted::default());
-    let known = cache
-        .get(&key(1), || async { Ok(provider()) })
-        .await
-        .unwrap();
+    let known = cache.get(&key(1), || async { Ok(provider()) }).await.unwrap();
     let answers = crowd(|| {
         let (cache, fetches) = (Arc::clone(&cache), Arc::clone(&fetches));
         let known = Arc::clone(&known);
-        async move {
-            cache
-                .newer_keys(&key(1), &known, || fetches.failure())
-                .await
-        }
+        async move { cache.newer_keys(&key(1), &known, || fetches.failure()).await }
     });
     assert!(answers.await.iter().all(Result::is_err));
     let later = cache.newer_keys(&key(1), &known, || fetches.keys()).await;
@@ -184,10 +169,7 @@ async fn a_failed_fetch_of_keys_counts_and_is_shared() {
 async fn few_entries_are_kept() {
     let cache = ProviderCache::new(HOUR, HOUR);
     for version in 0..100 {
-        cache
-            .get(&key(version), || async { Ok(provider()) })
-            .await
-            .unwrap();
+        cache.get(&key(version), || async { Ok(provider()) }).await.unwrap();
     }
     assert_eq!(cache.entries.lock().unwrap().len(), MAX_ENTRIES);
 }

@@ -68,10 +68,7 @@ pub(super) struct Email {
 }
 
 impl Email {
-    pub(super) const NONE: Self = Self {
-        address: None,
-        verified: EmailVerified::Absent,
-    };
+    pub(super) const NONE: Self = Self { address: None, verified: EmailVerified::Absent };
 
     /// Reads the address of one document. An empty or null one counts as left out (Core, section 5.3.2).
     pub(super) fn of(claims: &Claims) -> Result<Self, IdTokenProblem> {
@@ -86,19 +83,14 @@ impl Email {
             Some(Value::Bool(true)) => EmailVerified::True,
             Some(_) => EmailVerified::False,
         };
-        Ok(Self {
-            address: Some(address),
-            verified,
-        })
+        Ok(Self { address: Some(address), verified })
     }
 }
 
 /// The name to show, unless it is odd: then it is as if it were not there.
 pub(super) fn name(claims: &Claims) -> Option<String> {
     let name = claims.get("name")?.as_str()?.trim();
-    let odd = name.is_empty()
-        || name.chars().count() > MAX_NAME_CHARS
-        || name.chars().any(char::is_control);
+    let odd = name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control);
     (!odd).then(|| name.to_owned())
 }
 
@@ -133,15 +125,9 @@ mod tests {
             Email::of(&document).unwrap().verified
         };
         assert_eq!(verified(json!(true)), EmailVerified::True);
-        for other in [
-            json!(false),
-            json!("true"),
-            json!("True"),
-            json!(1),
-            json!(null),
-            json!([true]),
-            json!({"value": true}),
-        ] {
+        for other in
+            [json!(false), json!("true"), json!("True"), json!(1), json!(null), json!([true]), json!({"value": true})]
+        {
             assert_eq!(verified(other.clone()), EmailVerified::False, "{other}");
         }
         let silent = Email::of(&claims(json!({"email": "a@example.org"}))).unwrap();
@@ -165,15 +151,9 @@ mod tests {
         let named = |value: Value| name(&claims(json!({ "name": value })));
         assert_eq!(named(json!(" Ada Lovelace ")).unwrap(), "Ada Lovelace");
         assert_eq!(named(json!("ä".repeat(200))).unwrap(), "ä".repeat(200));
-        for odd in [
-            json!("a".repeat(201)),
-            json!(""),
-            json!("  "),
-            json!("a\nb"),
-            json!("a\u{1b}[31m"),
-            json!(7),
-            json!(null),
-        ] {
+        for odd in
+            [json!("a".repeat(201)), json!(""), json!("  "), json!("a\nb"), json!("a\u{1b}[31m"), json!(7), json!(null)]
+        {
             assert_eq!(named(odd.clone()), None, "{odd}");
         }
     }

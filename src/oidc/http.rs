@@ -86,10 +86,7 @@ impl HttpClient {
             return Ok(());
         }
         let client = build(Some(path), Some(&pem), self.lookup)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Built {
-            ca_pem: Some(pem),
-            client,
-        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Built { ca_pem: Some(pem), client };
         Ok(())
     }
 
@@ -108,11 +105,7 @@ impl HttpClient {
     }
 
     /// Sends one request and reads its answer.
-    pub(super) async fn send(
-        &self,
-        request: HttpRequest,
-        plain_http: PlainHttp,
-    ) -> Result<HttpResponse, HttpProblem> {
+    pub(super) async fn send(&self, request: HttpRequest, plain_http: PlainHttp) -> Result<HttpResponse, HttpProblem> {
         let request = reqwest::Request::try_from(request).map_err(transport)?;
         check_url(request.url(), plain_http)?;
         let client = {
@@ -125,9 +118,7 @@ impl HttpClient {
         };
         let answer = tokio::time::timeout(Duration::from_secs(self.timeout_seconds), whole)
             .await
-            .map_err(|_| HttpProblem::TimedOut {
-                seconds: self.timeout_seconds,
-            })??;
+            .map_err(|_| HttpProblem::TimedOut { seconds: self.timeout_seconds })??;
         if answer.status() == StatusCode::OK {
             check_unambiguous(answer.body()).map_err(HttpProblem::Json)?;
         }
@@ -178,11 +169,7 @@ fn check_url(url: &Url, plain_http: PlainHttp) -> Result<(), HttpProblem> {
     }
 }
 
-fn build(
-    ca_file: Option<&Path>,
-    ca_pem: Option<&[u8]>,
-    lookup: Lookup,
-) -> Result<reqwest::Client, HttpClientProblem> {
+fn build(ca_file: Option<&Path>, ca_pem: Option<&[u8]>, lookup: Lookup) -> Result<reqwest::Client, HttpClientProblem> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     if let (Some(path), Some(pem)) = (ca_file, ca_pem) {
@@ -209,21 +196,12 @@ fn build(
         .map_err(|error| HttpClientProblem::Client(error.without_url()))
 }
 
-fn add_certificates(
-    roots: &mut rustls::RootCertStore,
-    path: &Path,
-    pem: &[u8],
-) -> Result<(), HttpClientProblem> {
-    let bad = |reason: String| HttpClientProblem::BadCaFile {
-        path: path.to_owned(),
-        reason,
-    };
+fn add_certificates(roots: &mut rustls::RootCertStore, path: &Path, pem: &[u8]) -> Result<(), HttpClientProblem> {
+    let bad = |reason: String| HttpClientProblem::BadCaFile { path: path.to_owned(), reason };
     let mut count = 0;
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| bad(error.to_string()))?;
+        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
         count += 1;
     }
     if count == 0 {

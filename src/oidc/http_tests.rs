@@ -15,17 +15,11 @@ use crate::oidc::OidcOptions;
 use crate::oidc::error::{HttpClientProblem, HttpProblem};
 
 fn options() -> OidcOptions {
-    OidcOptions {
-        timeout_seconds: 5,
-        max_answer_bytes: 1024,
-        ..OidcOptions::default()
-    }
+    OidcOptions { timeout_seconds: 5, max_answer_bytes: 1024, ..OidcOptions::default() }
 }
 
 fn get(url: &str) -> openidconnect::HttpRequest {
-    openidconnect::http::Request::get(url)
-        .body(Vec::new())
-        .unwrap()
+    openidconnect::http::Request::get(url).body(Vec::new()).unwrap()
 }
 
 /// Answers every connection with these bytes, and leaves it open if told so.
@@ -50,11 +44,7 @@ async fn answer_to(bytes: Vec<u8>, keep_open: bool) -> Result<Vec<u8>, HttpProbl
     answer_within(&options(), bytes, keep_open).await
 }
 
-async fn answer_within(
-    options: &OidcOptions,
-    bytes: Vec<u8>,
-    keep_open: bool,
-) -> Result<Vec<u8>, HttpProblem> {
+async fn answer_within(options: &OidcOptions, bytes: Vec<u8>, keep_open: bool) -> Result<Vec<u8>, HttpProblem> {
     let address = answering(bytes, keep_open).await;
     let client = HttpClient::new(options).unwrap();
     let request = get(&format!("http://{address}/"));
@@ -74,10 +64,7 @@ async fn an_answer_up_to_the_limit_is_read() {
 async fn an_announced_oversized_answer_is_refused_before_it_is_read() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 1025\r\n\r\n";
     let read = answer_to(head.into(), true).await;
-    assert!(matches!(
-        read,
-        Err(HttpProblem::TooLong { limit_bytes: 1024 })
-    ));
+    assert!(matches!(read, Err(HttpProblem::TooLong { limit_bytes: 1024 })));
 }
 
 #[tokio::test]
@@ -85,19 +72,13 @@ async fn an_endless_answer_is_cut_off_while_it_comes_in() {
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunk = format!("400\r\n{}\r\n", "a".repeat(1024)).repeat(3);
     let read = answer_to(format!("{head}{chunk}").into(), true).await;
-    assert!(matches!(
-        read,
-        Err(HttpProblem::TooLong { limit_bytes: 1024 })
-    ));
+    assert!(matches!(read, Err(HttpProblem::TooLong { limit_bytes: 1024 })));
 }
 
 #[tokio::test]
 async fn a_stalled_answer_ends_after_the_time_allowed() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n123";
-    let hasty = OidcOptions {
-        timeout_seconds: 1,
-        ..options()
-    };
+    let hasty = OidcOptions { timeout_seconds: 1, ..options() };
     let read = answer_within(&hasty, head.into(), true).await;
     assert!(matches!(read, Err(HttpProblem::TimedOut { seconds: 1 })));
 }
@@ -129,10 +110,7 @@ fn urls_that_are_never_called_are_refused() {
         ("http://localhost/", Refused),
         ("file:///etc/passwd", OnLoopback),
     ] {
-        assert!(
-            matches!(refused(url, plain), HttpProblem::PlainHttp),
-            "{url}"
-        );
+        assert!(matches!(refused(url, plain), HttpProblem::PlainHttp), "{url}");
     }
     for url in [
         "https://169.254.169.254/",
@@ -144,18 +122,11 @@ fn urls_that_are_never_called_are_refused() {
         "https://224.0.0.1/",
     ] {
         let problem = refused(url, Refused);
-        assert!(
-            matches!(problem, HttpProblem::RefusedAddress { .. }),
-            "{url}"
-        );
+        assert!(matches!(problem, HttpProblem::RefusedAddress { .. }), "{url}");
     }
     let problem = refused("https://a:b@idp.example/", Refused);
     assert!(matches!(problem, HttpProblem::UnusableUrl));
-    for url in [
-        "https://127.0.0.1/",
-        "https://10.0.0.1/",
-        "https://idp.example/",
-    ] {
+    for url in ["https://127.0.0.1/", "https://10.0.0.1/", "https://idp.example/"] {
         assert!(check_url(&url.parse().unwrap(), Refused).is_ok(), "{url}");
     }
 }
@@ -197,15 +168,9 @@ async fn a_name_that_is_bound_anew_is_not_followed_to_a_metadata_address() {
 async fn a_ca_file_is_read_at_the_start_and_again_later() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
-    let with = |path: &std::path::Path| OidcOptions {
-        ca_file: Some(path.to_owned()),
-        ..options()
-    };
+    let with = |path: &std::path::Path| OidcOptions { ca_file: Some(path.to_owned()), ..options() };
     let missing = HttpClient::new(&with(&path)).err();
-    assert!(matches!(
-        missing,
-        Some(HttpClientProblem::UnreadableCaFile { .. })
-    ));
+    assert!(matches!(missing, Some(HttpClientProblem::UnreadableCaFile { .. })));
     for text in [
         "",
         "no certificate\n",
@@ -214,10 +179,7 @@ async fn a_ca_file_is_read_at_the_start_and_again_later() {
     ] {
         std::fs::write(&path, text).unwrap();
         let bad = HttpClient::new(&with(&path)).err();
-        assert!(
-            matches!(bad, Some(HttpClientProblem::BadCaFile { .. })),
-            "{text:?}"
-        );
+        assert!(matches!(bad, Some(HttpClientProblem::BadCaFile { .. })), "{text:?}");
     }
     std::fs::write(&path, CA_PEM).unwrap();
     let client = HttpClient::new(&with(&path)).unwrap();
@@ -262,10 +224,7 @@ async fn https_is_spoken_with_whom_the_ca_file_vouches_for_and_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, CA_PEM).unwrap();
-    let with_ca = OidcOptions {
-        ca_file: Some(path),
-        ..options()
-    };
+    let with_ca = OidcOptions { ca_file: Some(path), ..options() };
     let call = async |options: &OidcOptions, host: &str| {
         let url = format!("https://{host}:{}/", answering_over_tls().port());
         let client = HttpClient::new(options).unwrap();

@@ -6,8 +6,7 @@ use super::provider::Provider;
 use super::token::TokenAnswer;
 use super::verify::VerifiedToken;
 use super::{
-    Discovered, EmailVerified, ExchangeProblem, IssuerUrl, OidcClient, OidcError, OidcOptions,
-    VerifiedIdentity,
+    Discovered, EmailVerified, ExchangeProblem, IssuerUrl, OidcClient, OidcError, OidcOptions, VerifiedIdentity,
 };
 
 /// What a person is known by, when the ID token has these claims and userinfo does not answer.
@@ -31,10 +30,7 @@ async fn without_userinfo(claims: Value) -> Result<VerifiedIdentity, OidcError> 
     };
     let answer = json!({"access_token": "opaque", "token_type": "Bearer"});
     let answer: TokenAnswer = serde_json::from_value(answer).unwrap();
-    let token = VerifiedToken {
-        subject: "alice-1".to_owned(),
-        claims: serde_json::from_value(claims).unwrap(),
-    };
+    let token = VerifiedToken { subject: "alice-1".to_owned(), claims: serde_json::from_value(claims).unwrap() };
     let client = OidcClient::new(&OidcOptions::default()).unwrap();
     client.identity(&provider, &answer, token).await
 }
@@ -51,10 +47,7 @@ async fn a_person_with_an_address_comes_in_without_a_picture_when_userinfo_is_go
 #[tokio::test]
 async fn a_person_whose_address_only_userinfo_has_does_not_come_in_when_it_is_gone() {
     let refused = without_userinfo(json!({"email_verified": true, "name": "Ada"})).await;
-    let failed = matches!(
-        &refused,
-        Err(OidcError::TokenExchange(ExchangeProblem::Http(_)))
-    );
+    let failed = matches!(&refused, Err(OidcError::TokenExchange(ExchangeProblem::Http(_))));
     assert!(failed, "{refused:?}");
 }
 

@@ -47,9 +47,7 @@ impl IssuerUrl {
     pub fn parse(text: &str) -> Result<Self, IssuerUrlError> {
         // The URL parser drops blanks, tabs and line ends; the comparison as strings would not.
         // It also reads a backslash as a slash.
-        let printable = text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
         if text.len() > MAX_ISSUER_BYTES || !printable {
             return Err(IssuerUrlError::Malformed);
         }
@@ -69,10 +67,7 @@ impl IssuerUrl {
         if contains_placeholder(text) {
             return Err(IssuerUrlError::Placeholder);
         }
-        Ok(Self {
-            text: text.to_owned(),
-            plain_http: url.scheme() == "http",
-        })
+        Ok(Self { text: text.to_owned(), plain_http: url.scheme() == "http" })
     }
 
     /// The issuer as it was written.
@@ -95,9 +90,7 @@ impl fmt::Display for IssuerUrl {
 /// Whether the text holds a brace, as it is or percent-encoded.
 pub(super) fn contains_placeholder(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    ["{", "}", "%7b", "%7d"]
-        .iter()
-        .any(|brace| lower.contains(brace))
+    ["{", "}", "%7b", "%7d"].iter().any(|brace| lower.contains(brace))
 }
 
 /// Whether the URL is https, or http to a loopback address or `localhost`.
@@ -141,12 +134,7 @@ impl ProviderConfig {
         version: u64,
     ) -> Result<Self, OidcError> {
         let issuer = IssuerUrl::parse(issuer).map_err(ConfigProblem::Issuer)?;
-        let config = Self {
-            issuer,
-            client_id: client_id.to_owned(),
-            client_secret,
-            version,
-        };
+        let config = Self { issuer, client_id: client_id.to_owned(), client_secret, version };
         config.check()?;
         Ok(config)
     }

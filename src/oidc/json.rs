@@ -14,21 +14,13 @@ use super::error::JsonProblem;
 pub(super) fn check_unambiguous(text: &[u8]) -> Result<(), JsonProblem> {
     serde_json::from_slice::<Unambiguous>(text)
         .map(|Unambiguous| ())
-        .map_err(|error| JsonProblem {
-            line: error.line(),
-            column: error.column(),
-        })
+        .map_err(|error| JsonProblem { line: error.line(), column: error.column() })
 }
 
 /// Reads an unambiguous JSON object.
-pub(super) fn read_object(
-    text: &[u8],
-) -> Result<serde_json::Map<String, serde_json::Value>, JsonProblem> {
+pub(super) fn read_object(text: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, JsonProblem> {
     check_unambiguous(text)?;
-    serde_json::from_slice(text).map_err(|error| JsonProblem {
-        line: error.line(),
-        column: error.column(),
-    })
+    serde_json::from_slice(text).map_err(|error| JsonProblem { line: error.line(), column: error.column() })
 }
 
 /// A JSON value that has been walked through and forgotten.
@@ -96,12 +88,9 @@ mod tests {
 
     #[test]
     fn ordinary_json_passes() {
-        for text in [
-            r#"{"a":1,"b":{"a":2},"c":[{"a":1},{"a":2}],"d":null,"e":-1.5e3,"f":true}"#,
-            "[]",
-            "null",
-            r#""text""#,
-        ] {
+        for text in
+            [r#"{"a":1,"b":{"a":2},"c":[{"a":1},{"a":2}],"d":null,"e":-1.5e3,"f":true}"#, "[]", "null", r#""text""#]
+        {
             assert!(check_unambiguous(text.as_bytes()).is_ok(), "{text}");
         }
     }

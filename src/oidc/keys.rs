@@ -56,10 +56,7 @@ impl Algorithm {
         ALGORITHMS
             .iter()
             .find(|(known, ..)| *known == name)
-            .map(|(_, jws, shape)| Self {
-                jws: jws.clone(),
-                shape: *shape,
-            })
+            .map(|(_, jws, shape)| Self { jws: jws.clone(), shape: *shape })
     }
 
     /// Whether this algorithm of a discovery document is an accepted one.
@@ -84,33 +81,18 @@ impl SigningKey {
         if matches!(key.signing_alg(), JsonWebKeyAlgorithm::Unsupported) {
             return None;
         }
-        Some(Self {
-            key: key.clone(),
-            shape: shape_of(key)?,
-        })
+        Some(Self { key: key.clone(), shape: shape_of(key)? })
     }
 
     /// Verifies a signature.
-    pub(super) fn verify(
-        &self,
-        algorithm: &Algorithm,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), IdTokenProblem> {
-        self.key
-            .verify_signature(&algorithm.jws, message, signature)
-            .map_err(IdTokenProblem::Signature)
+    pub(super) fn verify(&self, algorithm: &Algorithm, message: &[u8], signature: &[u8]) -> Result<(), IdTokenProblem> {
+        self.key.verify_signature(&algorithm.jws, message, signature).map_err(IdTokenProblem::Signature)
     }
 
     /// Whether this is the `at_hash` of an access token (OIDC Core, section 3.1.3.6).
     ///
     /// For `EdDSA` no document names the hash: most take Ed25519's own SHA-512, some SHA-256.
-    pub(super) fn is_hash_of(
-        &self,
-        token: &AccessToken,
-        algorithm: &Algorithm,
-        hash: &str,
-    ) -> bool {
+    pub(super) fn is_hash_of(&self, token: &AccessToken, algorithm: &Algorithm, hash: &str) -> bool {
         let expected = AccessTokenHash::from_token(token, &algorithm.jws, &self.key);
         let by_the_algorithm = expected.is_ok_and(|expected| expected.as_str() == hash);
         let left_half = &Sha256::digest(token.secret())[..16];
@@ -138,9 +120,8 @@ pub(super) fn select<'keys>(
     key_id: Option<&str>,
     algorithm: &Algorithm,
 ) -> Result<&'keys SigningKey, IdTokenProblem> {
-    let has_id = |key: &&SigningKey| {
-        key_id.is_none_or(|wanted| key.key.key_id().is_some_and(|id| id.as_str() == wanted))
-    };
+    let has_id =
+        |key: &&SigningKey| key_id.is_none_or(|wanted| key.key.key_id().is_some_and(|id| id.as_str() == wanted));
     let mut fitting = keys.iter().filter(has_id).filter(|key| key.fits(algorithm));
     match (fitting.next(), fitting.next()) {
         (Some(key), None) => Ok(key),
@@ -178,9 +159,7 @@ fn is_sound(exponent: &[u8]) -> bool {
 
 fn significant_bits(number: &[u8]) -> usize {
     let first = number.iter().position(|byte| *byte != 0);
-    first.map_or(0, |first| {
-        (number.len() - first) * 8 - number[first].leading_zeros() as usize
-    })
+    first.map_or(0, |first| (number.len() - first) * 8 - number[first].leading_zeros() as usize)
 }
 
 #[cfg(test)]
@@ -219,11 +198,7 @@ mod tests {
         assert_eq!(shape(rsa(256, 0x80)), Some(Shape::Rsa));
         assert_eq!(shape(rsa(512, 0xff)), Some(Shape::Rsa));
         assert_eq!(shape(rsa(256, 0x7f)), None, "2047 bits");
-        assert_eq!(
-            shape(rsa(257, 0x00)),
-            Some(Shape::Rsa),
-            "a leading zero is none of them"
-        );
+        assert_eq!(shape(rsa(257, 0x00)), Some(Shape::Rsa), "a leading zero is none of them");
         assert_eq!(shape(rsa(256, 0x00)), None, "padded up to 2048 bits");
         assert_eq!(shape(rsa(128, 0xff)), None, "1024 bits");
         assert_eq!(shape(rsa(513, 0x01)), None, "4097 bits");
@@ -234,11 +209,7 @@ mod tests {
     #[test]
     fn rsa_keys_with_an_unsound_exponent_are_not_admitted() {
         for exponent in ["", "AA", "AQ", "Ag", "AQAA", "AQAAAAAB__8"] {
-            assert_eq!(
-                shape(with(rsa(256, 0x80), "e", exponent)),
-                None,
-                "{exponent}"
-            );
+            assert_eq!(shape(with(rsa(256, 0x80), "e", exponent)), None, "{exponent}");
         }
         assert_eq!(shape(with(rsa(256, 0x80), "e", "Aw")), Some(Shape::Rsa));
     }
@@ -266,22 +237,17 @@ mod tests {
 
     #[test]
     fn only_asymmetric_algorithms_have_a_name_here() {
-        for name in [
-            "none", "None", "HS256", "HS384", "HS512", "ES512", "rs256", "", "ES256K",
-        ] {
+        for name in ["none", "None", "HS256", "HS384", "HS512", "ES512", "rs256", "", "ES256K"] {
             assert_eq!(Algorithm::named(name), None, "{name}");
         }
-        for name in [
-            "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
-        ] {
+        for name in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"] {
             assert!(Algorithm::named(name).is_some(), "{name}");
         }
     }
 
     #[test]
     fn a_key_is_selected_by_id_and_by_what_the_algorithm_needs() {
-        let okp =
-            |kid: &str| json!({"kty": "OKP", "crv": "Ed25519", "x": number(32, 1), "kid": kid});
+        let okp = |kid: &str| json!({"kty": "OKP", "crv": "Ed25519", "x": number(32, 1), "kid": kid});
         let set = json!({"keys": [
             rsa(256, 0x80),
             with(with(rsa(256, 0x80), "kid", "ps"), "alg", "PS256"),
@@ -292,19 +258,12 @@ mod tests {
         let keys = admitted(&serde_json::from_value(set).unwrap());
         assert_eq!(keys.len(), 4);
         let selected = |kid: Option<&str>, alg: &str| {
-            select(&keys, kid, &Algorithm::named(alg).unwrap()).map(|key| {
-                openidconnect::JsonWebKey::key_id(&key.key)
-                    .unwrap()
-                    .to_string()
-            })
+            select(&keys, kid, &Algorithm::named(alg).unwrap())
+                .map(|key| openidconnect::JsonWebKey::key_id(&key.key).unwrap().to_string())
         };
         assert_eq!(selected(Some("two"), "EdDSA").unwrap(), "two");
         assert_eq!(selected(Some("ps"), "PS256").unwrap(), "ps");
-        assert_eq!(
-            selected(None, "RS256").unwrap(),
-            "r",
-            "the other is bound to PS256"
-        );
+        assert_eq!(selected(None, "RS256").unwrap(), "r", "the other is bound to PS256");
         for (kid, alg) in [
             (Some("ps"), "RS256"),
             (Some("r"), "EdDSA"),
@@ -312,14 +271,8 @@ mod tests {
             (Some("three"), "EdDSA"),
             (None, "ES384"),
         ] {
-            assert!(matches!(
-                selected(kid, alg),
-                Err(IdTokenProblem::UnknownKey(_))
-            ));
+            assert!(matches!(selected(kid, alg), Err(IdTokenProblem::UnknownKey(_))));
         }
-        assert!(matches!(
-            selected(None, "EdDSA"),
-            Err(IdTokenProblem::AmbiguousKey)
-        ));
+        assert!(matches!(selected(None, "EdDSA"), Err(IdTokenProblem::AmbiguousKey)));
     }
 }

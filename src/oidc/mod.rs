@@ -36,8 +36,8 @@ use self::claims::{Claims, Email};
 pub use self::claims::{EmailVerified, VerifiedIdentity};
 use self::error::FetchFailure;
 pub use self::error::{
-    ConfigProblem, DiscoveryProblem, ExchangeProblem, HttpClientProblem, HttpProblem,
-    IdTokenProblem, JsonProblem, OidcError,
+    ConfigProblem, DiscoveryProblem, ExchangeProblem, HttpClientProblem, HttpProblem, IdTokenProblem, JsonProblem,
+    OidcError,
 };
 use self::http::HttpClient;
 pub use self::issuer::{IssuerUrl, IssuerUrlError, ProviderConfig};
@@ -191,9 +191,7 @@ impl OidcClient {
         expected: &Expected<'_>,
     ) -> Result<VerifiedToken, OidcError> {
         let unknown = match token.verify(&provider.keys, expected) {
-            Err(unknown @ (IdTokenProblem::UnknownKey(_) | IdTokenProblem::Signature(_))) => {
-                unknown
-            }
+            Err(unknown @ (IdTokenProblem::UnknownKey(_) | IdTokenProblem::Signature(_))) => unknown,
             other => return Ok(other?),
         };
         let fetch = || provider::fetch_keys(&self.http, provider);
@@ -216,13 +214,7 @@ impl OidcClient {
         let mut picture = claims::picture(&claims);
         let incomplete = email.address.is_none() || name.is_none() || picture.is_none();
         if incomplete && let Some(endpoint) = &provider.discovered.userinfo_endpoint {
-            let userinfo = userinfo::fetch(
-                &self.http,
-                provider,
-                endpoint,
-                answer.access_token(),
-                &subject,
-            );
+            let userinfo = userinfo::fetch(&self.http, provider, endpoint, answer.access_token(), &subject);
             let userinfo = match userinfo.await {
                 Err(error) if email.address.is_none() => return Err(error),
                 Err(error) => {

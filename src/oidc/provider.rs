@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use openidconnect::core::{
-    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType,
-    CoreJsonWebKey, CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
+    CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode,
+    CoreResponseType, CoreSubjectIdentifierType,
 };
-use openidconnect::{
-    AdditionalProviderMetadata, AuthType, DiscoveryError, JsonWebKeySetUrl, ProviderMetadata,
-};
+use openidconnect::{AdditionalProviderMetadata, AuthType, DiscoveryError, JsonWebKeySetUrl, ProviderMetadata};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -76,57 +74,36 @@ type Metadata = ProviderMetadata<
 >;
 
 /// Fetches the discovery document and the keys. The endpoints are usable; whether a key is, may be asked.
-pub(super) async fn fetch(
-    http: &Arc<HttpClient>,
-    issuer: &IssuerUrl,
-) -> Result<Provider, FetchFailure> {
+pub(super) async fn fetch(http: &Arc<HttpClient>, issuer: &IssuerUrl) -> Result<Provider, FetchFailure> {
     http.reload().await?;
     let expected = openidconnect::IssuerUrl::new(issuer.as_str().to_owned())
         .map_err(|error| DiscoveryProblem::Issuer(error.to_string()))?;
     let send = http.caller(plain_http(issuer));
-    let metadata = Metadata::discover_async(expected, &send)
-        .await
-        .map_err(problem)?;
+    let metadata = Metadata::discover_async(expected, &send).await.map_err(problem)?;
     Ok(judge(issuer, &metadata)?)
 }
 
 /// Fetches the keys alone.
-pub(super) async fn fetch_keys(
-    http: &Arc<HttpClient>,
-    provider: &Provider,
-) -> Result<Vec<SigningKey>, FetchFailure> {
+pub(super) async fn fetch_keys(http: &Arc<HttpClient>, provider: &Provider) -> Result<Vec<SigningKey>, FetchFailure> {
     http.reload().await?;
     let url = JsonWebKeySetUrl::from_url(provider.discovered.jwks_uri.clone());
     let send = http.caller(provider.plain_http());
-    let set = CoreJsonWebKeySet::fetch_async(&url, &send)
-        .await
-        .map_err(problem)?;
+    let set = CoreJsonWebKeySet::fetch_async(&url, &send).await.map_err(problem)?;
     Ok(admitted(&set))
 }
 
 fn plain_http(issuer: &IssuerUrl) -> PlainHttp {
-    if issuer.is_plain_http() {
-        PlainHttp::OnLoopback
-    } else {
-        PlainHttp::Refused
-    }
+    if issuer.is_plain_http() { PlainHttp::OnLoopback } else { PlainHttp::Refused }
 }
 
 fn judge(issuer: &IssuerUrl, metadata: &Metadata) -> Result<Provider, DiscoveryProblem> {
     let url = |name: &'static str, url: &Url| endpoint(name, url, plain_http(issuer));
-    let token_endpoint = metadata
-        .token_endpoint()
-        .ok_or(DiscoveryProblem::Missing("token_endpoint"))?;
-    let userinfo_endpoint = metadata
-        .userinfo_endpoint()
-        .map(|userinfo| url("userinfo_endpoint", userinfo.url()))
-        .transpose()?;
+    let token_endpoint = metadata.token_endpoint().ok_or(DiscoveryProblem::Missing("token_endpoint"))?;
+    let userinfo_endpoint =
+        metadata.userinfo_endpoint().map(|userinfo| url("userinfo_endpoint", userinfo.url())).transpose()?;
     let discovered = Discovered {
         issuer: issuer.clone(),
-        authorization_endpoint: url(
-            "authorization_endpoint",
-            metadata.authorization_endpoint().url(),
-        )?,
+        authorization_endpoint: url("authorization_endpoint", metadata.authorization_endpoint().url())?,
         token_endpoint: url("token_endpoint", token_endpoint.url())?,
         userinfo_endpoint,
         jwks_uri: url("jwks_uri", metadata.jwks_uri().url())?,
@@ -154,11 +131,7 @@ fn endpoint(name: &'static str, url: &Url, plain: PlainHttp) -> Result<Url, Disc
         && url.fragment().is_none()
         && !contains_placeholder(url.as_str())
         && url.as_str().len() <= MAX_ENDPOINT_BYTES;
-    if usable {
-        Ok(url.clone())
-    } else {
-        Err(DiscoveryProblem::Endpoint(name))
-    }
+    if usable { Ok(url.clone()) } else { Err(DiscoveryProblem::Endpoint(name)) }
 }
 
 /// `client_secret_basic` wherever it is taken, or nothing is said (Discovery, section 3).
@@ -221,12 +194,9 @@ mod tests {
 
     #[test]
     fn a_secret_goes_into_the_header_where_that_is_taken() {
-        use CoreClientAuthMethod::{
-            ClientSecretBasic, ClientSecretPost, None as Public, PrivateKeyJwt,
-        };
-        let by = |methods: Vec<CoreClientAuthMethod>| {
-            secret_by(Some(&methods)).map(|by| matches!(by, AuthType::BasicAuth))
-        };
+        use CoreClientAuthMethod::{ClientSecretBasic, ClientSecretPost, None as Public, PrivateKeyJwt};
+        let by =
+            |methods: Vec<CoreClientAuthMethod>| secret_by(Some(&methods)).map(|by| matches!(by, AuthType::BasicAuth));
         assert!(matches!(secret_by(None), Some(AuthType::BasicAuth)));
         assert_eq!(by(vec![ClientSecretPost, ClientSecretBasic]), Some(true));
         assert_eq!(by(vec![ClientSecretPost, Public]), Some(false));

@@ -5,17 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openidconnect::core::{
-    CoreAuthDisplay, CoreAuthPrompt, CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey,
-    CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
-    CoreResponseType, CoreRevocableToken, CoreRevocationErrorResponse,
-    CoreTokenIntrospectionResponse, CoreTokenType,
+    CoreAuthDisplay, CoreAuthPrompt, CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey, CoreJsonWebKeySet,
+    CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreResponseType, CoreRevocableToken,
+    CoreRevocationErrorResponse, CoreTokenIntrospectionResponse, CoreTokenType,
 };
 use openidconnect::{
-    AccessToken, AuthUrl, AuthenticationFlow, AuthorizationCode, Client, ClientId, ClientSecret,
-    CsrfToken, EmptyAdditionalClaims, EndpointNotSet, EndpointSet, ExtraTokenFields, IdToken,
-    Nonce, OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, Scope, StandardErrorResponse, StandardTokenResponse, TokenResponse,
-    TokenUrl,
+    AccessToken, AuthUrl, AuthenticationFlow, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
+    EmptyAdditionalClaims, EndpointNotSet, EndpointSet, ExtraTokenFields, IdToken, Nonce, OAuth2TokenResponse,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardErrorResponse,
+    StandardTokenResponse, TokenResponse, TokenUrl,
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -89,16 +87,11 @@ pub(super) async fn exchange_code(
     answer.map_err(|error| problem(error).into())
 }
 
-fn relying_party(
-    provider: &Provider,
-    config: &ProviderConfig,
-    redirect_uri: &str,
-) -> Result<RelyingParty, OidcError> {
+fn relying_party(provider: &Provider, config: &ProviderConfig, redirect_uri: &str) -> Result<RelyingParty, OidcError> {
     config.check()?;
     let issuer = openidconnect::IssuerUrl::new(config.issuer.as_str().to_owned())
         .map_err(|_| ConfigProblem::Issuer(super::IssuerUrlError::Malformed))?;
-    let redirect =
-        RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| ConfigProblem::RedirectUri)?;
+    let redirect = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| ConfigProblem::RedirectUri)?;
     let discovered = &provider.discovered;
     let client_id = ClientId::new(config.client_id.clone());
     // The crate's own verifier is not used, so it gets no keys.
@@ -117,8 +110,7 @@ fn relying_party(
 
 /// The crate panics at a verifier of another length.
 fn verifier(text: &str) -> Result<PkceCodeVerifier, ConfigProblem> {
-    let unreserved =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     if (43..=128).contains(&text.len()) && text.bytes().all(unreserved) {
         Ok(PkceCodeVerifier::new(text.to_owned()))
     } else {
@@ -195,20 +187,11 @@ impl OAuth2TokenResponse for TokenAnswer {
     }
 }
 
-type CrateIdToken = IdToken<
-    EmptyAdditionalClaims,
-    CoreGenderClaim,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJwsSigningAlgorithm,
->;
+type CrateIdToken =
+    IdToken<EmptyAdditionalClaims, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
 
-impl
-    TokenResponse<
-        EmptyAdditionalClaims,
-        CoreGenderClaim,
-        CoreJweContentEncryptionAlgorithm,
-        CoreJwsSigningAlgorithm,
-    > for TokenAnswer
+impl TokenResponse<EmptyAdditionalClaims, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>
+    for TokenAnswer
 {
     /// None: see [`TokenAnswer::id_token`].
     fn id_token(&self) -> Option<&CrateIdToken> {

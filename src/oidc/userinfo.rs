@@ -26,15 +26,12 @@ pub(super) async fn fetch(
     subject: &str,
 ) -> Result<Claims, OidcError> {
     let request = request(endpoint, access_token)?;
-    let answer = http
-        .send(request, provider.plain_http())
-        .await
-        .map_err(ExchangeProblem::Http)?;
+    let answer = http.send(request, provider.plain_http()).await.map_err(ExchangeProblem::Http)?;
     if answer.status() != StatusCode::OK {
         return Err(ExchangeProblem::UserinfoStatus(answer.status().as_u16()).into());
     }
-    let claims: Claims = serde_json::from_slice(answer.body())
-        .map_err(|_| IdTokenProblem::Userinfo("it is not a JSON object"))?;
+    let claims: Claims =
+        serde_json::from_slice(answer.body()).map_err(|_| IdTokenProblem::Userinfo("it is not a JSON object"))?;
     match claims.get("sub") {
         Some(Value::String(found)) if found == subject => Ok(claims),
         _ => Err(IdTokenProblem::Userinfo("it is about another subject").into()),
@@ -43,8 +40,7 @@ pub(super) async fn fetch(
 
 fn request(endpoint: &Url, access_token: &AccessToken) -> Result<HttpRequest, ExchangeProblem> {
     let credentials = format!("Bearer {}", access_token.secret());
-    let mut credentials =
-        HeaderValue::from_str(&credentials).map_err(|_| ExchangeProblem::AccessToken)?;
+    let mut credentials = HeaderValue::from_str(&credentials).map_err(|_| ExchangeProblem::AccessToken)?;
     credentials.set_sensitive(true);
     Request::get(endpoint.as_str())
         .header(ACCEPT, HeaderValue::from_static("application/json"))

@@ -66,17 +66,9 @@ impl<'a> UnverifiedToken<'a> {
     }
 
     /// Verifies the signature, then the claims.
-    pub(super) fn verify(
-        &self,
-        keys: &[SigningKey],
-        expected: &Expected<'_>,
-    ) -> Result<VerifiedToken, IdTokenProblem> {
+    pub(super) fn verify(&self, keys: &[SigningKey], expected: &Expected<'_>) -> Result<VerifiedToken, IdTokenProblem> {
         let key = select(keys, self.key_id.as_deref(), &self.algorithm)?;
-        key.verify(
-            &self.algorithm,
-            self.signing_input.as_bytes(),
-            &self.signature,
-        )?;
+        key.verify(&self.algorithm, self.signing_input.as_bytes(), &self.signature)?;
         let claims = read_object(&decode(self.payload)?).map_err(IdTokenProblem::Json)?;
         check_issuer(&claims, expected.issuer)?;
         check_audience(&claims, expected.client_id)?;
@@ -84,16 +76,10 @@ impl<'a> UnverifiedToken<'a> {
         check_nonce(&claims, expected.nonce)?;
         // It may be left out in the code flow (section 3.1.3.6); a wrong one is another answer's.
         let is_right = |hash: &str| key.is_hash_of(expected.access_token, &self.algorithm, hash);
-        if claims
-            .get("at_hash")
-            .is_some_and(|hash| !hash.as_str().is_some_and(is_right))
-        {
+        if claims.get("at_hash").is_some_and(|hash| !hash.as_str().is_some_and(is_right)) {
             return Err(IdTokenProblem::Claim("at_hash"));
         }
-        Ok(VerifiedToken {
-            subject: subject(&claims)?.to_owned(),
-            claims,
-        })
+        Ok(VerifiedToken { subject: subject(&claims)?.to_owned(), claims })
     }
 }
 
@@ -105,9 +91,7 @@ pub(super) struct VerifiedToken {
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, IdTokenProblem> {
-    BASE64_URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| IdTokenProblem::Malformed("a part is not base64url"))
+    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| IdTokenProblem::Malformed("a part is not base64url"))
 }
 
 fn check_header(header: &Claims) -> Result<Algorithm, IdTokenProblem> {
@@ -123,10 +107,7 @@ fn check_header(header: &Claims) -> Result<Algorithm, IdTokenProblem> {
         None => true,
         Some(Value::String(kind)) => {
             let kind = kind.to_ascii_lowercase();
-            matches!(
-                kind.as_str(),
-                "jwt" | "application/jwt" | "jose" | "application/jose"
-            )
+            matches!(kind.as_str(), "jwt" | "application/jwt" | "jose" | "application/jose")
         }
         Some(_) => false,
     };
@@ -200,10 +181,7 @@ fn seconds(name: &'static str, value: &Value) -> Result<i64, IdTokenProblem> {
         return Ok(whole);
     }
     let number = number.as_f64().ok_or(IdTokenProblem::Claim(name))?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "saturates, and that far away is far enough"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, and that far away is far enough")]
     Ok(number.floor() as i64)
 }
 

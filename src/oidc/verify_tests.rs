@@ -16,9 +16,7 @@ const NOW: i64 = 1_700_000_000;
 
 fn signer(seed: u8) -> CoreEdDsaPrivateSigningKey {
     // PKCS #8 around a seed of 32 equal bytes (RFC 8410, section 7).
-    let mut der = vec![
-        0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
-    ];
+    let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     der.extend([seed; 32]);
     let body = BASE64_STANDARD.encode(der);
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
@@ -27,14 +25,8 @@ fn signer(seed: u8) -> CoreEdDsaPrivateSigningKey {
 }
 
 fn sign_text(header: &str, payload: &str) -> String {
-    let input = format!(
-        "{}.{}",
-        BASE64_URL_SAFE_NO_PAD.encode(header),
-        BASE64_URL_SAFE_NO_PAD.encode(payload)
-    );
-    let signature = signer(1)
-        .sign(&CoreJwsSigningAlgorithm::EdDsa, input.as_bytes())
-        .unwrap();
+    let input = format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(payload));
+    let signature = signer(1).sign(&CoreJwsSigningAlgorithm::EdDsa, input.as_bytes()).unwrap();
     format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
@@ -195,10 +187,7 @@ fn none_and_symmetric_algorithms_are_refused_with_or_without_a_signature() {
     }
     let token = sign_text(r#"{"alg":"none"}"#, &claims().to_string());
     let unsigned = &token[..=token.rfind('.').unwrap()];
-    assert!(matches!(
-        verify(unsigned),
-        Err(IdTokenProblem::Algorithm(_))
-    ));
+    assert!(matches!(verify(unsigned), Err(IdTokenProblem::Algorithm(_))));
 }
 
 #[test]
@@ -216,9 +205,7 @@ fn a_member_named_twice_is_refused_in_header_and_claims() {
     let twice = r#"{"alg":"EdDSA","kid":"k1","alg":"EdDSA"}"#;
     let problem = verify(&sign_text(twice, &claims().to_string())).unwrap_err();
     assert!(matches!(problem, IdTokenProblem::Json(_)));
-    let claims = claims()
-        .to_string()
-        .replacen('{', r#"{"sub":"somebody else","#, 1);
+    let claims = claims().to_string().replacen('{', r#"{"sub":"somebody else","#, 1);
     let problem = verify(&sign_text(&header().to_string(), &claims)).unwrap_err();
     assert!(matches!(problem, IdTokenProblem::Json(_)));
 }
@@ -229,15 +216,9 @@ fn a_changed_or_foreign_signature_is_refused_before_the_claims_are_read() {
     let foreign = {
         let (input, _) = token.rsplit_once('.').unwrap();
         let signature = signer(2).sign(&CoreJwsSigningAlgorithm::EdDsa, input.as_bytes());
-        format!(
-            "{input}.{}",
-            BASE64_URL_SAFE_NO_PAD.encode(signature.unwrap())
-        )
+        format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.unwrap()))
     };
-    assert!(matches!(
-        verify(&foreign),
-        Err(IdTokenProblem::Signature(_))
-    ));
+    assert!(matches!(verify(&foreign), Err(IdTokenProblem::Signature(_))));
     assert!(matches!(verify(&token), Err(IdTokenProblem::Json(_))));
 }
 
@@ -248,10 +229,7 @@ fn a_token_that_is_no_signed_token_is_malformed() {
     let five_parts = format!("{token}.a.b");
     for text in ["", "a", "a.b", "..", five_parts.as_str(), padded.as_str()] {
         let problem = verify(text).unwrap_err();
-        let refused = matches!(
-            problem,
-            IdTokenProblem::Malformed(_) | IdTokenProblem::Json(_)
-        );
+        let refused = matches!(problem, IdTokenProblem::Malformed(_) | IdTokenProblem::Json(_));
         assert!(refused, "{text:?}: {problem}");
     }
 }
