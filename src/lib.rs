@@ -1,6 +1,14 @@
 //! authlog: an event-sourced authentication service.
 
+pub mod cli;
 pub mod clock;
+pub mod data_dir;
+pub mod error;
+pub mod http;
 pub mod keys;
 pub mod log;
 pub mod oidc;
+pub mod operator;
+pub mod runtime;
+pub mod service;
+pub mod settings;

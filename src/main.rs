@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `authlog`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    authlog::cli::main()
+}

@@ -79,7 +79,7 @@ fn issue(version: i64) -> Unit {
 }
 
 async fn whole_log(log: &Log) -> Vec<EventRecord> {
-    log.events(0, 1_000_000, None, None).await.unwrap()
+    log.read().events(0, 1_000_000, None, None).await.unwrap()
 }
 
 fn assert_dense(events: &[EventRecord]) {
@@ -109,7 +109,7 @@ async fn a_new_log_begins_with_the_instance(backend: Backend) {
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].event_type.as_str(), events[0].sequence), ("InstanceCreated", 1));
     assert_eq!(events[0].decode().unwrap().stream, StreamId::setup());
-    assert_eq!(log.rows::<SetupRow>("", &[]).await.unwrap().len(), 1);
+    assert_eq!(log.read().rows::<SetupRow>("", &[]).await.unwrap().len(), 1);
 }
 
 async fn positions_are_dense_when_a_crowd_appends_at_once(backend: Backend) {
@@ -128,8 +128,8 @@ async fn positions_are_dense_when_a_crowd_appends_at_once(backend: Backend) {
     let events = whole_log(&log).await;
     assert_eq!(events.len(), 201);
     assert_dense(&events);
-    assert_eq!(log.count::<UserRow>("", &[]).await.unwrap(), 200);
-    assert_eq!(log.read_head().await.unwrap().position, 201);
+    assert_eq!(log.read().count::<UserRow>("", &[]).await.unwrap(), 200);
+    assert_eq!(log.read().read_head().await.unwrap().position, 201);
     drop(log);
     writer.finished().await;
 }
@@ -203,17 +203,13 @@ async fn the_database_refuses_to_change_the_log(backend: Backend) {
 }
 
 async fn execute(database: &TestDatabase, statement: &str) -> sqlx::Result<()> {
-    match &database.url {
-        Some(url) => {
-            let mut connection = sqlx::PgConnection::connect(url).await?;
-            sqlx::query(statement).execute(&mut connection).await.map(drop)
-        }
-        None => {
-            let file = database.folder.path().join("authlog.db");
-            let mut connection = sqlx::SqliteConnection::connect(&file.display().to_string()).await?;
-            sqlx::query(statement).execute(&mut connection).await.map(drop)
-        }
+    if let Some(url) = &database.url {
+        let mut connection = sqlx::PgConnection::connect(url).await?;
+        return sqlx::query(statement).execute(&mut connection).await.map(drop);
     }
+    let file = database.folder.path().join("authlog.db");
+    let mut connection = sqlx::SqliteConnection::connect(&file.display().to_string()).await?;
+    sqlx::query(statement).execute(&mut connection).await.map(drop)
 }
 
 async fn a_log_opens_again_with_its_key_and_not_without(backend: Backend) {
@@ -245,7 +241,7 @@ async fn no_address_stands_in_the_log_in_clear(backend: Backend) {
     for event in whole_log(&log).await {
         assert!(!format!("{event:?}").contains("bob"), "{event:?}");
     }
-    let users: Vec<UserRow> = log.rows("", &[]).await.unwrap();
+    let users: Vec<UserRow> = log.read().rows("", &[]).await.unwrap();
     assert_eq!(users.iter().map(|user| user.address.as_str()).collect::<Vec<_>>(), ["bob@example.com"]);
     assert_eq!(UserRow::TABLE.name, "users");
 }

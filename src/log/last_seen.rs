@@ -11,11 +11,11 @@ impl Log {
     /// # Errors
     /// When the database fails.
     pub async fn last_seen(&self, id: &str) -> sqlx::Result<Option<UnixSeconds>> {
-        let sql = match self.database().dialect() {
+        let sql = match self.read().database().dialect() {
             Dialect::Sqlite => "SELECT CAST(seen_at AS TEXT) FROM last_seen WHERE id = $1",
             Dialect::Postgres => "SELECT seen_at::text FROM last_seen WHERE id = $1",
         };
-        let rows = self.database().texts(sql, &[Arg::from(id)]).await?;
+        let rows = self.read().database().texts(sql, &[Arg::from(id)]).await?;
         Ok(rows.first().and_then(|seen_at| seen_at.parse().ok()).map(UnixSeconds))
     }
 

@@ -1,7 +1,7 @@
 //! The log: the only truth. Everything the service knows is folded from it.
 //!
 //! Whoever wants to change something hands a [`Unit`] to [`Log::append`]; whoever wants to know something asks the read models
-//! by [`Log::rows`], folds a stream by [`Log::load`], or reads the events themselves by [`Log::events`].
+//! by [`Reader::rows`], folds a stream by [`Log::load`], or reads the events themselves by [`Reader::events`].
 //!
 //! Architecture invariant: events get into the table only through the writer of this folder, and read models move only in the
 //! transaction that appends the events they are folded from.
@@ -19,6 +19,7 @@ mod last_seen;
 pub mod leaf;
 mod open;
 pub mod pending;
+mod reader;
 mod unit;
 mod writer;
 
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use aggregates::{Event, KeyId, StreamId};
 use cqrs_es::{Aggregate, DomainEvent};
-use projections::{KeyedHasher, Metadata, Row};
+use projections::{KeyedHasher, Metadata};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -36,6 +37,7 @@ pub use database::{Arg, Database, LoadError, Loaded};
 pub use head::{Head, Layout, TableState};
 pub use keyring::{Keyring, KeyringError};
 pub use open::{Location, OpenError, open};
+pub use reader::Reader;
 pub use unit::{AppendError, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
 pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
 
@@ -46,11 +48,10 @@ use writer::Job;
 /// An open log. Cheap to clone; the last clone to go lets the writer finish and end.
 #[derive(Clone)]
 pub struct Log {
-    database: Database,
+    reader: Reader,
     keyring: Keyring,
     hasher: KeyedHasher,
     instance_keys: Arc<InstanceKeys>,
-    layout: Layout,
     beside: Beside,
     queue: mpsc::Sender<Job>,
     head: watch::Receiver<i64>,
@@ -141,73 +142,17 @@ impl Log {
         A: Aggregate,
         A::Event: DomainEvent,
     {
-        self.database.load(stream).await
+        self.reader.database.load(stream).await
     }
 
-    /// Rows of a read model; `clause` is what follows the table, which goes by the name `t`: `WHERE t.id = $1`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn rows<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<Vec<R>> {
-        let table = R::TABLE;
-        let select = self.database.dialect().select_rows(table, self.layout.set_of(table.name));
-        let rows = self.database.texts(&format!("{select} {clause}"), args).await?;
-        rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
-    }
-
-    /// The first of [`Log::rows`].
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn row<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<Option<R>> {
-        Ok(self.rows(clause, args).await?.into_iter().next())
-    }
-
-    /// How many rows of a read model fit; `clause` as in [`Log::rows`].
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn count<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<i64> {
-        let sql = format!("SELECT CAST(count(*) AS TEXT) FROM {} AS t {clause}", self.table::<R>());
-        let rows = self.database.texts(&sql, args).await?;
-        let count = rows.first().and_then(|count| count.parse().ok());
-        count.ok_or(sqlx::Error::RowNotFound)
-    }
-
-    /// The name of a read model's table, for joins and counts.
-    pub fn table<R: Row>(&self) -> String {
-        dialect::table_name(R::TABLE, self.layout.set_of(R::TABLE.name))
-    }
-
-    /// At most `limit` events after the position `after`, in order; `stream` and `event_type` leave out others.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn events(
-        &self,
-        after: i64,
-        limit: i64,
-        stream: Option<&StreamId>,
-        event_type: Option<&str>,
-    ) -> sqlx::Result<Vec<EventRecord>> {
-        events(&self.database, after, limit, stream, event_type).await
-    }
-
-    /// The head as the database has it now.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn read_head(&self) -> sqlx::Result<Head> {
-        read_head(&self.database).await
+    /// What can be read without writing.
+    pub fn read(&self) -> &Reader {
+        &self.reader
     }
 
     /// Tells when this process has committed more events.
     pub fn watch_head(&self) -> watch::Receiver<i64> {
         self.head.clone()
-    }
-
-    pub fn database(&self) -> &Database {
-        &self.database
     }
 
     pub fn keyring(&self) -> &Keyring {
@@ -236,41 +181,4 @@ impl Log {
         turn.transaction(async |connection, dialect| connection.run(dialect.insert_keys(), &argument).await).await?;
         Ok(())
     }
-}
-
-/// See [`Log::events`].
-///
-/// # Errors
-/// When the database fails.
-pub async fn events(
-    database: &Database,
-    after: i64,
-    limit: i64,
-    stream: Option<&StreamId>,
-    event_type: Option<&str>,
-) -> sqlx::Result<Vec<EventRecord>> {
-    let mut sql = format!("{} WHERE position > $1", database.dialect().select_events());
-    let mut args = vec![Arg::Integer(after), Arg::Integer(limit)];
-    if let Some(stream) = stream {
-        sql.push_str(" AND aggregate_type = $3 AND aggregate_id = $4");
-        args.push(stream.aggregate_type.into());
-        args.push(stream.aggregate_id.clone().into());
-    }
-    if let Some(event_type) = event_type {
-        args.push(event_type.into());
-        sql.push_str(&format!(" AND event_type = ${}", args.len()));
-    }
-    sql.push_str(" ORDER BY position LIMIT $2");
-    let rows = database.texts(&sql, &args).await?;
-    rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
-}
-
-/// See [`Log::read_head`].
-///
-/// # Errors
-/// When the database fails.
-pub async fn read_head(database: &Database) -> sqlx::Result<Head> {
-    let rows = database.texts(database.dialect().read_head(), &[]).await?;
-    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    Head::decode(row).map_err(|error| sqlx::Error::Decode(error.into()))
 }

@@ -16,6 +16,7 @@ use super::database::Database;
 use super::group::{Group, GroupError};
 use super::head::{Head, TableState};
 use super::keyring::{Keyring, KeyringError};
+use super::reader::Reader;
 use super::unit::{AppendError, StreamVersion, Unit};
 use super::writer::{CommitObserver, QUEUED_UNITS, Writer};
 use super::{Log, WriterHandle};
@@ -119,11 +120,10 @@ pub async fn open(
     };
     let handle = WriterHandle(tokio::spawn(writer.run(jobs)));
     let log = Log {
-        database,
+        reader: Reader { database, layout: head.layout },
         keyring,
         hasher,
         instance_keys: Arc::new(instance_keys),
-        layout: head.layout,
         beside: Beside::new(target, gate),
         queue,
         head: head_receiver,

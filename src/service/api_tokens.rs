@@ -43,7 +43,7 @@ fn api_token_error(error: &ApiTokenError) -> ApiError {
         ApiTokenError::ExpiryInThePast => ErrorCode::InvalidInput,
         ApiTokenError::Exists | ApiTokenError::Expired => ErrorCode::InternalError,
     };
-    ApiError::new(code, error.to_string())
+    ApiError::new(code).with_message(error.to_string())
 }
 
 impl Service {
@@ -54,7 +54,7 @@ impl Service {
     pub async fn list_api_tokens(&self, caller: &Caller) -> Result<(Vec<ListedToken>, i64), ApiError> {
         caller.require_session()?;
         caller.require_role(Role::Developer)?;
-        let users = self.log.table::<UserRow>();
+        let users = self.log.read().table::<UserRow>();
         let mut condition =
             format!("WHERE t.token_epoch = (SELECT token_epoch FROM {users} WHERE id = t.user_id) AND $1 > 0");
         let mut args = vec![Arg::Integer(LISTED_TOKENS)];
@@ -63,8 +63,8 @@ impl Service {
             condition.push_str(" AND t.user_id = $2");
         }
         let clause = format!("{condition} ORDER BY t.created_at DESC, t.id DESC LIMIT $1");
-        let rows = self.log.rows::<ApiTokenRow>(&clause, &args).await.map_err(store_error)?;
-        let total = self.log.count::<ApiTokenRow>(&condition, &args).await.map_err(store_error)?;
+        let rows = self.log.read().rows::<ApiTokenRow>(&clause, &args).await.map_err(store_error)?;
+        let total = self.log.read().count::<ApiTokenRow>(&condition, &args).await.map_err(store_error)?;
         let mut listed = Vec::with_capacity(rows.len());
         for row in rows {
             let last_used_at = self.log.last_seen(&row.id.to_string()).await.map_err(store_error)?;
@@ -92,7 +92,12 @@ impl Service {
             token,
         };
         let id = self.run(context, call).await?;
-        let row = self.log.row::<ApiTokenRow>("WHERE t.id = $1", &[id.to_string().into()]).await.map_err(store_error)?;
+        let row = self
+            .log
+            .read()
+            .row::<ApiTokenRow>("WHERE t.id = $1", &[id.to_string().into()])
+            .await
+            .map_err(store_error)?;
         let row = row.ok_or_else(|| api_token_error(&ApiTokenError::NotFound))?;
         Ok((row, clear))
     }

@@ -4,9 +4,8 @@ use aggregates::UserId;
 use projections::{AuditRow, UserRow};
 
 use super::users::like_pattern;
-use super::{Service, store_error};
-use crate::error::ApiError;
-use crate::http::page::{Direction, Page};
+use super::{Order, Service, Slice, store_error};
+use crate::error::{ApiError, ErrorCode};
 use crate::log::Arg;
 
 /// By what the trail is ordered.
@@ -33,8 +32,7 @@ pub struct AuditQuery {
     /// A part of the action, the actor's address or the details, in any case.
     pub q: Option<String>,
     pub sort: AuditSort,
-    pub direction: Direction,
-    pub page: Page,
+    pub slice: Slice,
     /// Only entries beyond this position in the direction of the list; goes with the default order only.
     pub after: Option<i64>,
 }
@@ -53,9 +51,9 @@ impl Service {
     /// `store_error`.
     pub async fn list_audit(&self, query: &AuditQuery) -> Result<(Vec<AuditEntry>, i64), ApiError> {
         let (condition, mut args) = self.condition(query);
-        let total = self.log.count::<AuditRow>(&condition, &args).await.map_err(store_error)?;
-        let direction = query.direction.sql();
-        let users = self.log.table::<UserRow>();
+        let total = self.log.read().count::<AuditRow>(&condition, &args).await.map_err(store_error)?;
+        let direction = query.slice.order.sql();
+        let users = self.log.read().table::<UserRow>();
         let order = match query.sort {
             AuditSort::CreatedAt => format!("t.id {direction}"),
             AuditSort::ActorEmail => format!(
@@ -67,13 +65,12 @@ impl Service {
         let mut condition = condition;
         if let Some(after) = query.after {
             args.push(Arg::Integer(after));
-            condition.push_str(&format!(" AND t.id {} ${}", query.direction.beyond(), args.len()));
+            condition.push_str(&format!(" AND t.id {} ${}", query.slice.order.beyond(), args.len()));
         }
-        args.push(Arg::Integer(query.page.limit));
-        args.push(Arg::Integer(query.page.offset));
-        let clause =
-            format!("{condition} ORDER BY {order} LIMIT ${} OFFSET ${}", args.len() - 1, args.len());
-        let rows = self.log.rows::<AuditRow>(&clause, &args).await.map_err(store_error)?;
+        args.push(Arg::Integer(query.slice.limit));
+        args.push(Arg::Integer(query.slice.offset));
+        let clause = format!("{condition} ORDER BY {order} LIMIT ${} OFFSET ${}", args.len() - 1, args.len());
+        let rows = self.log.read().rows::<AuditRow>(&clause, &args).await.map_err(store_error)?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in rows {
             let actor_email = match row.actor_id {
@@ -109,7 +106,7 @@ impl Service {
             and("t.created_at < ?", Arg::Integer(to));
         }
         if let Some(q) = &query.q {
-            let users = self.log.table::<UserRow>();
+            let users = self.log.read().table::<UserRow>();
             let sql = format!(
                 "(t.action LIKE ? ESCAPE '\\' OR lower(coalesce(t.details, '')) LIKE ? ESCAPE '\\' \
                  OR t.actor_id IN (SELECT id FROM {users} WHERE lower(address) LIKE ? ESCAPE '\\'))"
@@ -117,5 +114,25 @@ impl Service {
             and(&sql, Arg::Text(like_pattern(&q.to_lowercase())));
         }
         (condition, args)
+    }
+}
+
+impl Service {
+    /// An opaque, authenticated text that says from where a list goes on.
+    ///
+    /// # Errors
+    /// `internal_error` when the operating system gives no random bytes.
+    pub fn seal_cursor(&self, position: i64, order: Order) -> Result<String, ApiError> {
+        let sealed = self.log.instance_keys().cursors.seal(order.sql().as_bytes(), &position.to_be_bytes());
+        sealed.map_err(|error| ApiError::new(ErrorCode::InternalError).with_message("no random bytes").caused_by(error))
+    }
+
+    /// # Errors
+    /// `invalid_input` for anything but a cursor of the same direction.
+    pub fn open_cursor(&self, cursor: &str, order: Order) -> Result<i64, ApiError> {
+        let opened = self.log.instance_keys().cursors.open(order.sql().as_bytes(), cursor).ok();
+        let bytes = opened.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        let invalid = || ApiError::new(ErrorCode::InvalidInput).with_message("the cursor is not one of this list");
+        bytes.map(i64::from_be_bytes).ok_or_else(invalid)
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use aggregates::{
-    Actor, ApiToken, ApiTokenError, Credential, IdentityProvider, Role, Session, SessionCommand, SessionError, SessionId,
-    SessionKind, Status, StreamId, TokenHash, UnixSeconds, User,
+    Actor, ApiToken, ApiTokenError, Credential, IdentityProvider, Role, Session, SessionCommand, SessionError,
+    SessionId, SessionKind, Status, StreamId, TokenHash, UnixSeconds, User,
 };
 use projections::{ActorRef, ApiTokenRow, IdentityProviderRow, SessionRow, UserRow};
 
@@ -17,6 +17,7 @@ use super::memory::{RememberedSession, Shelf};
 use super::{CallContext, Service};
 use crate::error::{ApiError, ErrorCode};
 use crate::log::Arg;
+use crate::settings::Seconds;
 
 /// What API tokens begin with.
 pub const API_TOKEN_PREFIX: &str = "alog_";
@@ -63,20 +64,20 @@ impl Caller {
 }
 
 pub(crate) fn forbidden(message: &'static str) -> ApiError {
-    ApiError::new(ErrorCode::Forbidden, message)
+    ApiError::new(ErrorCode::Forbidden).with_message(message)
 }
 
 pub(crate) fn invalid_session() -> ApiError {
-    ApiError::new(ErrorCode::InvalidSession, "the token is not known or was revoked")
+    ApiError::new(ErrorCode::InvalidSession).with_message("the token is not known or was revoked")
 }
 
 pub(crate) fn session_expired() -> ApiError {
-    ApiError::new(ErrorCode::SessionExpired, "the session has expired; sign in again")
+    ApiError::new(ErrorCode::SessionExpired).with_message("the session has expired; sign in again")
 }
 
 /// A database that failed while a session was opened or checked.
 pub(crate) fn session_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApiError {
-    ApiError::new(ErrorCode::SessionError, "the session could not be checked; try again").with_source(error)
+    ApiError::new(ErrorCode::SessionError).with_message("the session could not be checked; try again").caused_by(error)
 }
 
 impl Service {
@@ -103,13 +104,14 @@ impl Service {
         let provider_epoch = self.provider_epoch().await.map_err(session_error)?;
         let now = self.now();
         let row = &session.row;
-        if user.status != Status::Active || row.user_epoch != user.session_epoch || row.provider_epoch != provider_epoch {
+        if user.status != Status::Active || row.user_epoch != user.session_epoch || row.provider_epoch != provider_epoch
+        {
             return Err(invalid_session());
         }
         if row.expired || row.expires_at <= now {
             return Err(session_expired());
         }
-        if let Some(idle) = self.settings.session_idle_ttl_seconds()
+        if let Some(idle) = self.settings.session_idle_ttl.map(Seconds::get)
             && now.0 - session.last_seen.load(Ordering::Relaxed) >= idle
         {
             self.run(context, ExpireSession { session: row.id }).await?;
@@ -132,7 +134,7 @@ impl Service {
         }
         let now = self.now();
         if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(ApiError::new(ErrorCode::SessionExpired, "the API token has expired"));
+            return Err(ApiError::new(ErrorCode::SessionExpired).with_message("the API token has expired"));
         }
         self.note_token_use(&token, now).await.map_err(session_error)?;
         let role = api_token_role(token.role, user.role);
@@ -143,7 +145,9 @@ impl Service {
     async fn session_by_hash(&self, hash: TokenHash) -> sqlx::Result<Option<Arc<RememberedSession>>> {
         let shelf = self.memory.as_ref().map(|memory| &memory.sessions);
         remembered(shelf, hash, async || {
-            let Some(row) = self.log.row::<SessionRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await? else {
+            let Some(row) =
+                self.log.read().row::<SessionRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await?
+            else {
                 return Ok(None);
             };
             let seen = self.log.last_seen(&row.id.to_string()).await?.unwrap_or(row.created_at);
@@ -155,7 +159,7 @@ impl Service {
     async fn token_by_hash(&self, hash: TokenHash) -> sqlx::Result<Option<Arc<ApiTokenRow>>> {
         let shelf = self.memory.as_ref().map(|memory| &memory.tokens);
         remembered(shelf, hash, async || {
-            self.log.row::<ApiTokenRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await
+            self.log.read().row::<ApiTokenRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await
         })
         .await
     }
@@ -166,12 +170,15 @@ impl Service {
     /// When the database fails.
     pub async fn user(&self, id: aggregates::UserId) -> sqlx::Result<Option<Arc<UserRow>>> {
         let shelf = self.memory.as_ref().map(|memory| &memory.users);
-        remembered(shelf, id, async || self.log.row::<UserRow>("WHERE t.id = $1", &[id.to_string().into()]).await).await
+        remembered(shelf, id, async || {
+            self.log.read().row::<UserRow>("WHERE t.id = $1", &[id.to_string().into()]).await
+        })
+        .await
     }
 
     async fn provider_epoch(&self) -> sqlx::Result<u64> {
         let shelf = self.memory.as_ref().map(|memory| &memory.provider);
-        let row = remembered(shelf, (), async || self.log.row::<IdentityProviderRow>("", &[]).await).await?;
+        let row = remembered(shelf, (), async || self.log.read().row::<IdentityProviderRow>("", &[]).await).await?;
         Ok(row.map_or(0, |row| row.session_epoch))
     }
 
@@ -295,8 +302,12 @@ impl Service {
     pub async fn expire_sessions(&self, limit: i64) -> Result<usize, ApiError> {
         let now = self.now();
         let clause = "WHERE t.expired = 0 AND t.expires_at <= $1 ORDER BY t.expires_at, t.id LIMIT $2";
-        let rows: Vec<SessionRow> =
-            self.log.rows(clause, &[Arg::Integer(now.0), Arg::Integer(limit)]).await.map_err(super::store_error)?;
+        let rows: Vec<SessionRow> = self
+            .log
+            .read()
+            .rows(clause, &[Arg::Integer(now.0), Arg::Integer(limit)])
+            .await
+            .map_err(super::store_error)?;
         for row in &rows {
             self.run(&CallContext::default(), ExpireSession { session: row.id }).await?;
         }

@@ -81,7 +81,7 @@ impl Decision {
         let id = KeyId::Person(user);
         let made = self.log.keyring().make(&id);
         let (key, wrapped) = made.map_err(|error| {
-            ApiError::new(ErrorCode::EncryptionError, "a key could not be made").with_source(error)
+            ApiError::new(ErrorCode::EncryptionError).with_message("a key could not be made").caused_by(error)
         })?;
         self.keys_made.push((id, key, wrapped));
         Ok(())
@@ -96,8 +96,7 @@ impl Decision {
         let id = Uuid::now_v7();
         let metadata = self.metadata(service, context, id, command).await?;
         let wanted: Vec<KeyId> = self.events.iter().flat_map(|(_, _, event)| keys_of(event, &metadata)).collect();
-        let mut keys: crate::log::Keys =
-            self.keys_made.iter().map(|(id, key, _)| (id.clone(), key.clone())).collect();
+        let mut keys: crate::log::Keys = self.keys_made.iter().map(|(id, key, _)| (id.clone(), key.clone())).collect();
         let stored: Vec<KeyId> = wanted.into_iter().filter(|id| !keys.contains_key(id)).collect();
         keys.extend(self.log.keyring().find(&stored).await.map_err(encryption_error)?);
         let events = self
@@ -106,7 +105,7 @@ impl Decision {
             .map(|(stream, sequence, event)| seal(stream, sequence, event, &metadata, &keys))
             .collect::<Result<Vec<_>, CodecError>>()
             .map_err(|error| {
-                ApiError::new(ErrorCode::EncryptionError, "an event could not be sealed").with_source(error)
+                ApiError::new(ErrorCode::EncryptionError).with_message("an event could not be sealed").caused_by(error)
             })?;
         let keys_made = self.keys_made.into_iter().map(|(id, _, wrapped)| (id, wrapped)).collect();
         Ok(Unit { id, reads: self.reads, events, keys_made, keys_destroyed: self.keys_destroyed })
@@ -136,10 +135,8 @@ impl Decision {
         };
         let protect = |text: String| Protected::Clear { key: key.clone(), text };
         metadata.source_address = context.source_address.clone().map(protect);
-        metadata.user_agent = context
-            .user_agent
-            .as_ref()
-            .map(|agent| protect(agent.chars().take(MAX_USER_AGENT_CHARACTERS).collect()));
+        metadata.user_agent =
+            context.user_agent.as_ref().map(|agent| protect(agent.chars().take(MAX_USER_AGENT_CHARACTERS).collect()));
         Ok(metadata)
     }
 }
@@ -152,7 +149,7 @@ impl Service {
     pub async fn run<D: Decide>(&self, context: &CallContext, call: D) -> Result<D::Answer, ApiError> {
         let (service, context) = (self.clone(), context.clone());
         tokio::spawn(async move { service.decide(&context, &call).await }).await.unwrap_or_else(|error| {
-            Err(ApiError::new(ErrorCode::InternalError, "the call failed").with_source(error))
+            Err(ApiError::new(ErrorCode::InternalError).with_message("the call failed").caused_by(error))
         })
     }
 
@@ -185,24 +182,24 @@ impl Service {
                 Err(error) => return Err(append_error(error)),
             }
         }
-        Err(ApiError::new(ErrorCode::Unavailable, "too many calls change the same thing at once; try again"))
+        Err(ApiError::new(ErrorCode::Unavailable)
+            .with_message("too many calls change the same thing at once; try again"))
     }
 }
 
 fn append_error(error: AppendError) -> ApiError {
     match error {
-        AppendError::Claimed(ClaimKind::Address) => {
-            ApiError::new(ErrorCode::AlreadyExists, "somebody with this address is invited or known already")
-        }
+        AppendError::Claimed(ClaimKind::Address) => ApiError::new(ErrorCode::AlreadyExists)
+            .with_message("somebody with this address is invited or known already"),
         AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity) => {
-            ApiError::new(ErrorCode::Unavailable, "something changed meanwhile; try again")
+            ApiError::new(ErrorCode::Unavailable).with_message("something changed meanwhile; try again")
         }
         AppendError::Refused(_) => {
-            ApiError::new(ErrorCode::InternalError, "the change could not be written").with_source(error)
+            ApiError::new(ErrorCode::InternalError).with_message("the change could not be written").caused_by(error)
         }
         AppendError::Store(_) | AppendError::Unknown => store_error(error),
-        AppendError::Overloaded => ApiError::new(ErrorCode::Unavailable, "the service is busy; try again"),
-        AppendError::Closed => ApiError::new(ErrorCode::Unavailable, "the service is shutting down"),
+        AppendError::Overloaded => ApiError::new(ErrorCode::Unavailable).with_message("the service is busy; try again"),
+        AppendError::Closed => ApiError::new(ErrorCode::Unavailable).with_message("the service is shutting down"),
     }
 }
 
@@ -210,7 +207,7 @@ pub(crate) fn load_error(error: LoadError) -> ApiError {
     match error {
         LoadError::Store(_) => store_error(error),
         LoadError::Unreadable { .. } => {
-            ApiError::new(ErrorCode::InternalError, "a record could not be read").with_source(error)
+            ApiError::new(ErrorCode::InternalError).with_message("a record could not be read").caused_by(error)
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod decision;
 mod memory;
 pub mod provider;
 pub mod recover;
+pub mod refusals;
 pub mod sessions;
 pub mod setup;
 pub mod sign_in;
@@ -44,6 +45,7 @@ pub struct Service {
     pub clock: Clock,
     /// Sessions, users and tokens in memory, where this process sees every write; else every check reads the row.
     pub memory: Option<Arc<Memory>>,
+    pub refusals: refusals::Refusals,
 }
 
 /// From where a call comes, for the metadata of its events.
@@ -52,6 +54,38 @@ pub struct CallContext {
     pub request_id: Option<Uuid>,
     pub source_address: Option<String>,
     pub user_agent: Option<String>,
+}
+
+/// Which way a list runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Ascending,
+    Descending,
+}
+
+impl Order {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Ascending => "ASC",
+            Self::Descending => "DESC",
+        }
+    }
+
+    /// The comparison that holds for what comes later in the list.
+    fn beyond(self) -> &'static str {
+        match self {
+            Self::Ascending => ">",
+            Self::Descending => "<",
+        }
+    }
+}
+
+/// The part of a list that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice {
+    pub limit: i64,
+    pub offset: i64,
+    pub order: Order,
 }
 
 /// A user agent is kept up to this length.
@@ -73,13 +107,15 @@ impl Service {
 
 /// A database that failed while a call needed it.
 pub(crate) fn store_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApiError {
-    ApiError::new(ErrorCode::StoreError, "the database failed; try again").with_source(error)
+    ApiError::new(ErrorCode::StoreError).with_message("the database failed; try again").caused_by(error)
 }
 
 /// A key that could not be found or used for sealing.
 pub(crate) fn encryption_error(error: crate::log::KeyringError) -> ApiError {
     match error {
         crate::log::KeyringError::Store(error) => store_error(error),
-        error => ApiError::new(ErrorCode::EncryptionError, "a secret could not be sealed").with_source(error),
+        error => {
+            ApiError::new(ErrorCode::EncryptionError).with_message("a secret could not be sealed").caused_by(error)
+        }
     }
 }

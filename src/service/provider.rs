@@ -37,26 +37,24 @@ pub struct StoredProvider {
 }
 
 fn not_configured() -> ApiError {
-    ApiError::new(ErrorCode::OidcNotConfigured, "no identity provider is configured")
+    ApiError::new(ErrorCode::OidcNotConfigured).with_message("no identity provider is configured")
 }
 
 /// The configuration in force, its secret opened.
 pub(super) async fn config(service: &Service) -> Result<ProviderConfig, ApiError> {
     let row = service.provider_row().await?.ok_or_else(not_configured)?;
     let (Some(issuer), Some(client_id)) = (&row.issuer_url, &row.client_id) else { return Err(not_configured()) };
-    let issuer = IssuerUrl::parse(issuer).map_err(|error| {
-        ApiError::new(ErrorCode::OidcConfigError, "the stored provider configuration cannot be used").with_source(error)
-    })?;
     let client_secret = open_secret(service, &row).await?;
-    Ok(ProviderConfig { issuer, client_id: client_id.clone(), client_secret, version: row.version })
+    ProviderConfig::parse(issuer, client_id, client_secret, row.version).map_err(sign_in_error)
 }
 
 async fn open_secret(service: &Service, row: &IdentityProviderRow) -> Result<Option<SecretString>, ApiError> {
     let (Some(sealed), Some(sequence)) = (&row.client_secret, row.client_secret_sequence) else { return Ok(None) };
-    let damaged = || ApiError::new(ErrorCode::DecryptionError, "the stored client secret could not be opened");
+    let damaged =
+        || ApiError::new(ErrorCode::DecryptionError).with_message("the stored client secret could not be opened");
     let key = service.log.keyring().read(&KeyId::Instance).await.map_err(|error| match error {
         KeyringError::Store(error) => store_error(error),
-        error => damaged().with_source(error),
+        error => damaged().caused_by(error),
     })?;
     let key = key.ok_or_else(damaged)?;
     let sealed = sealed.strip_prefix("instance:").ok_or_else(damaged)?;
@@ -68,8 +66,8 @@ async fn open_secret(service: &Service, row: &IdentityProviderRow) -> Result<Opt
         event_version: "1",
         field: "client_secret",
     };
-    let opened = key.open(&place.context(&KeyId::Instance), sealed).map_err(|error| damaged().with_source(error))?;
-    let text = String::from_utf8(opened).map_err(|error| damaged().with_source(error.utf8_error()))?;
+    let opened = key.open(&place.context(&KeyId::Instance), sealed).map_err(|error| damaged().caused_by(error))?;
+    let text = String::from_utf8(opened).map_err(|error| damaged().caused_by(error.utf8_error()))?;
     Ok(Some(SecretString::from(text)))
 }
 
@@ -79,7 +77,7 @@ impl NewProvider {
     /// # Errors
     /// `invalid_input`.
     pub fn parse(issuer_url: &str, client_id: String, client_secret: Option<String>) -> Result<Self, ApiError> {
-        let invalid = |message: &str| ApiError::new(ErrorCode::InvalidInput, message);
+        let invalid = |message: &'static str| ApiError::invalid_input(message);
         let plain = |text: &str| text.len() <= MAX_PROVIDER_FIELD_BYTES && !text.chars().any(char::is_control);
         if client_id.is_empty() || !plain(&client_id) {
             return Err(invalid("client_id has 1 to 2048 bytes and no control characters"));
@@ -90,18 +88,14 @@ impl NewProvider {
         if !plain(issuer_url) {
             return Err(invalid("issuer_url has at most 2048 bytes and no control characters"));
         }
-        IssuerUrl::parse(issuer_url).map_err(|error| invalid(&format!("issuer_url: {error}")))?;
-        Ok(Self {
-            issuer_url: issuer_url.to_owned(),
-            client_id,
-            client_secret: client_secret.map(SecretString::from),
-        })
+        IssuerUrl::parse(issuer_url).map_err(|error| ApiError::invalid_input(format!("issuer_url: {error}")))?;
+        Ok(Self { issuer_url: issuer_url.to_owned(), client_id, client_secret: client_secret.map(SecretString::from) })
     }
 }
 
 impl Service {
     pub(super) async fn provider_row(&self) -> Result<Option<IdentityProviderRow>, ApiError> {
-        self.log.row::<IdentityProviderRow>("", &[]).await.map_err(store_error)
+        self.log.read().row::<IdentityProviderRow>("", &[]).await.map_err(store_error)
     }
 
     /// Asks the provider for its metadata before it is stored; answers the issuer it calls itself.
@@ -110,7 +104,7 @@ impl Service {
     /// `oidc_discovery_failed`.
     pub async fn discover(&self, provider: &NewProvider) -> Result<Discovered, ApiError> {
         let issuer = IssuerUrl::parse(&provider.issuer_url)
-            .map_err(|error| ApiError::new(ErrorCode::InvalidInput, format!("issuer_url: {error}")))?;
+            .map_err(|error| ApiError::new(ErrorCode::InvalidInput).with_message(format!("issuer_url: {error}")))?;
         let discovered = self.oidc.discover(&issuer).await;
         discovered.map_err(|error| provider_error(error, ErrorCode::OidcDiscoveryFailed))
     }
@@ -135,7 +129,9 @@ impl Service {
         caller.require_role(Role::Owner)?;
         let opened_at = caller.session_opened_at.unwrap_or_default();
         if self.now().0 - opened_at.0 >= FRESH_SESSION_SECONDS {
-            return Err(forbidden("sign in again: the provider is changed only with a session younger than 15 minutes"));
+            return Err(forbidden(
+                "sign in again: the provider is changed only with a session younger than 15 minutes",
+            ));
         }
         Ok(())
     }
@@ -154,7 +150,7 @@ impl Service {
         self.run(context, ExchangeProvider { caller: Some(caller.clone()), provider }).await?;
         let row = self.provider_row().await?.ok_or_else(not_configured)?;
         Ok(StoredProvider {
-            discovered_issuer: discovered.issuer,
+            discovered_issuer: discovered.issuer.as_str().to_owned(),
             has_client_secret: row.client_secret.is_some(),
             configured_at: row.configured_at.unwrap_or_default(),
         })
@@ -210,12 +206,12 @@ impl Decide for ExchangeProvider {
         }
         let setup = decision.load::<Setup>(StreamId::setup()).await?.aggregate;
         if setup.state != SetupState::Ready {
-            return Err(ApiError::new(ErrorCode::SetupIncomplete, "setup is not complete yet"));
+            return Err(ApiError::new(ErrorCode::SetupIncomplete).with_message("setup is not complete yet"));
         }
         let mut provider = decision.load::<IdentityProvider>(StreamId::identity_provider()).await?;
         let before = provider.aggregate.session_epoch;
         decision.handle(&mut provider, self.provider.command()).await.map_err(|error| {
-            ApiError::new(ErrorCode::InternalError, "the provider could not be exchanged").with_source(error)
+            ApiError::new(ErrorCode::InternalError).with_message("the provider could not be exchanged").caused_by(error)
         })?;
         let after = provider.aggregate.session_epoch;
         if let Some(caller) = self.caller.as_ref().filter(|_| after != before) {

@@ -1,8 +1,8 @@
 //! Sessions: list, revoke, sign out.
 
 use aggregates::{
-    Actor, IdentityProvider, Role, Session, SessionCommand, SessionError, SessionId, SessionKind, StreamId, UnixSeconds,
-    User, UserCommand, UserError, UserId,
+    Actor, IdentityProvider, Role, Session, SessionCommand, SessionError, SessionId, SessionKind, StreamId,
+    UnixSeconds, User, UserCommand, UserError, UserId,
 };
 use projections::{IdentityProviderRow, SessionRow, UserRow};
 
@@ -27,7 +27,7 @@ pub struct ListedSession {
 }
 
 fn no_session() -> ApiError {
-    ApiError::new(ErrorCode::NotFound, "there is no such session")
+    ApiError::new(ErrorCode::NotFound).with_message("there is no such session")
 }
 
 impl Service {
@@ -35,7 +35,11 @@ impl Service {
     ///
     /// # Errors
     /// `forbidden`, `store_error`.
-    pub async fn list_sessions(&self, caller: &Caller, user_id: Option<UserId>) -> Result<Vec<ListedSession>, ApiError> {
+    pub async fn list_sessions(
+        &self,
+        caller: &Caller,
+        user_id: Option<UserId>,
+    ) -> Result<Vec<ListedSession>, ApiError> {
         let own = caller.require_session()?;
         let user_id = user_id.unwrap_or(caller.user.id);
         if user_id != caller.user.id {
@@ -46,13 +50,13 @@ impl Service {
         for row in rows {
             let seen = self.log.last_seen(&row.id.to_string()).await.map_err(store_error)?;
             let (last_seen_at, current) = (seen.unwrap_or(row.created_at), row.id == own);
-            listed.push(ListedSession { user_id, last_seen_at, current, row });
+            listed.push(ListedSession { row, user_id, last_seen_at, current });
         }
         Ok(listed)
     }
 
     async fn live_sessions(&self, user_id: UserId) -> Result<Vec<SessionRow>, ApiError> {
-        let (users, provider) = (self.log.table::<UserRow>(), self.log.table::<IdentityProviderRow>());
+        let (users, provider) = (self.log.read().table::<UserRow>(), self.log.read().table::<IdentityProviderRow>());
         let clause = format!(
             "WHERE t.user_id = $1 AND t.expired = 0 AND t.expires_at > $2 \
              AND t.user_epoch = (SELECT session_epoch FROM {users} WHERE id = t.user_id) \
@@ -60,7 +64,7 @@ impl Service {
              ORDER BY t.created_at DESC, t.id DESC LIMIT $3"
         );
         let args = [Arg::Text(user_id.to_string()), Arg::Integer(self.now().0), Arg::Integer(LISTED_SESSIONS)];
-        self.log.rows(&clause, &args).await.map_err(store_error)
+        self.log.read().rows(&clause, &args).await.map_err(store_error)
     }
 
     /// Ends one session.
@@ -118,9 +122,8 @@ impl Decide for RevokeSession {
     async fn decide(&self, _: &Service, decision: &mut Decision) -> Result<(), ApiError> {
         let actor = decision.reauthenticate(&self.caller).await?;
         let mut session = decision.load::<Session>(StreamId::session(self.session)).await?;
-        let user_id = match (session.aggregate.kind, session.aggregate.user_id) {
-            (Some(SessionKind::User), Some(user_id)) => user_id,
-            _ => return Err(no_session()),
+        let (Some(SessionKind::User), Some(user_id)) = (session.aggregate.kind, session.aggregate.user_id) else {
+            return Err(no_session());
         };
         may_end(decision, actor, user_id).await?;
         decision.handle(&mut session, SessionCommand::Revoke).await.map(drop).map_err(|error| match error {
@@ -157,6 +160,10 @@ impl Decide for RevokeSessions {
         role.map_err(|_| user_error(&UserError::NotFound))?;
         let live = service.live_sessions(self.user_id).await?;
         let ended = live.iter().filter(|row| Some(row.id) != self.kept).count();
+        if ended == 0 {
+            user.aggregate.may_be_ended_by(actor, self.user_id).map_err(|error| user_error(&error))?;
+            return Ok(0);
+        }
         let command = UserCommand::RevokeSessions { actor, user_id: self.user_id, kept: self.kept };
         decision.handle(&mut user, command).await.map_err(|error| user_error(&error))?;
         if let Some(kept) = self.kept {

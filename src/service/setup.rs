@@ -2,8 +2,8 @@
 
 use aggregates::{
     EmailAddress, IdentityProvider, IdentityProviderCommand, InstanceId, PinnedOwner, Protected, RemoteAuthMode,
-    RuntimeMode, Session, SessionCommand, SessionEnd, SessionError, SessionId, SessionKind, Setup, SetupCommand, SetupError,
-    SetupEvent, SetupState, StreamId, TokenHash, UnixSeconds, User, UserCommand, UserId,
+    RuntimeMode, Session, SessionCommand, SessionEnd, SessionError, SessionId, SessionKind, Setup, SetupCommand,
+    SetupError, SetupEvent, SetupState, StreamId, TokenHash, UnixSeconds, User, UserCommand, UserId,
 };
 use projections::{ActorRef, IdentityProviderRow, SessionRow, SetupRow, UserRow};
 use uuid::Uuid;
@@ -49,7 +49,7 @@ pub struct SetupSummary {
 /// `internal_error` when the operating system gives no random bytes.
 pub(crate) fn random_token() -> Result<String, ApiError> {
     let bytes: [u8; 32] = random_bytes()
-        .map_err(|error| ApiError::new(ErrorCode::InternalError, "no random bytes").with_source(error))?;
+        .map_err(|error| ApiError::new(ErrorCode::InternalError).with_message("no random bytes").caused_by(error))?;
     Ok(hex::encode(bytes))
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn setup_error(error: &SetupError) -> ApiError {
         SetupError::TokenExpired => ErrorCode::TokenExpired,
         SetupError::InstanceExists => ErrorCode::InternalError,
     };
-    ApiError::new(code, error.to_string())
+    ApiError::new(code).with_message(error.to_string())
 }
 
 impl Service {
@@ -72,8 +72,8 @@ impl Service {
     /// # Errors
     /// `store_error`.
     pub async fn setup_row(&self) -> Result<SetupRow, ApiError> {
-        let row = self.log.row::<SetupRow>("", &[]).await.map_err(store_error)?;
-        row.ok_or_else(|| ApiError::new(ErrorCode::InternalError, "the instance has no setup"))
+        let row = self.log.read().row::<SetupRow>("", &[]).await.map_err(store_error)?;
+        row.ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("the instance has no setup"))
     }
 
     /// # Errors
@@ -94,15 +94,19 @@ impl Service {
             return Err(setup_error(&SetupError::AlreadyConfigured));
         }
         let token = token.ok_or_else(|| {
-            ApiError::new(ErrorCode::MissingAuth, "this call needs a setup session: Authorization: Bearer TOKEN")
+            ApiError::new(ErrorCode::MissingAuth)
+                .with_message("this call needs a setup session: Authorization: Bearer TOKEN")
         })?;
         if !row.session_ever_opened {
-            return Err(ApiError::new(ErrorCode::NoSession, "no setup session has been opened; verify a bootstrap token"));
+            return Err(ApiError::new(ErrorCode::NoSession)
+                .with_message("no setup session has been opened; verify a bootstrap token"));
         }
         let hash = TokenHash::of(token).to_string();
-        let session = self.log.row::<SessionRow>("WHERE t.token_hash = $1", &[hash.into()]).await;
+        let session = self.log.read().row::<SessionRow>("WHERE t.token_hash = $1", &[hash.into()]).await;
         let session = session.map_err(session_error)?.ok_or_else(invalid_session)?;
-        self.alive_setup_session(&row, session.id)?;
+        if row.session_id != Some(session.id) {
+            return Err(invalid_session());
+        }
         if session.expired || session.expires_at <= self.now() {
             return Err(session_expired());
         }
@@ -110,10 +114,6 @@ impl Service {
             return Err(setup_error(&SetupError::InvalidState(row.state)));
         }
         Ok(SetupCaller { session: session.id })
-    }
-
-    fn alive_setup_session(&self, row: &SetupRow, session: SessionId) -> Result<(), ApiError> {
-        if row.session_id == Some(session) { Ok(()) } else { Err(invalid_session()) }
     }
 
     /// Issues a bootstrap token, in place of the one before it. `owner` alone may then become owner.
@@ -142,7 +142,7 @@ impl Service {
             VerifyBootstrapToken { given: TokenHash::of(token), session_token_hash: TokenHash::of(&session_token) };
         match self.run(context, call).await? {
             Some(expires_at) => Ok(NewToken { token: session_token, expires_at }),
-            None => Err(ApiError::new(ErrorCode::InvalidToken, "the bootstrap token is wrong")),
+            None => Err(ApiError::new(ErrorCode::InvalidToken).with_message("the bootstrap token is wrong")),
         }
     }
 
@@ -182,7 +182,7 @@ impl Service {
     pub async fn setup_summary(&self, context: &CallContext, caller: &SetupCaller) -> Result<SetupSummary, ApiError> {
         self.run(context, Slide { session: caller.session }).await?;
         let setup = self.setup_row().await?;
-        let provider = self.log.row::<IdentityProviderRow>("", &[]).await.map_err(store_error)?;
+        let provider = self.log.read().row::<IdentityProviderRow>("", &[]).await.map_err(store_error)?;
         let owner = match setup.owner_id {
             Some(owner) => self.user(owner).await.map_err(store_error)?,
             None => None,
@@ -237,7 +237,7 @@ impl Decision {
         service: &Service,
         session: &mut crate::log::Loaded<Session>,
     ) -> Result<UnixSeconds, ApiError> {
-        let expires_at = self.now.plus(service.settings.setup_session_ttl_seconds());
+        let expires_at = self.now.plus(service.settings.setup_session_ttl.get());
         let command = SessionCommand::Slide { now: self.now, expires_at };
         self.handle(session, command).await.map_err(|error| setup_session_error(&error))?;
         Ok(session.aggregate.expires_at)
@@ -309,17 +309,15 @@ impl Decide for VerifyBootstrapToken {
         let mut setup = decision.load::<Setup>(StreamId::setup()).await?;
         let before = setup.aggregate.session;
         let session_id = SessionId(Uuid::now_v7());
-        let command =
-            SetupCommand::VerifyBootstrapToken { token_hash: self.given, session_id, now: decision.now };
+        let command = SetupCommand::VerifyBootstrapToken { token_hash: self.given, session_id, now: decision.now };
         let events = decision.handle(&mut setup, command).await.map_err(|error| setup_error(&error))?;
         if matches!(events.as_slice(), [SetupEvent::VerificationFailed { .. }]) {
             return Ok(None);
         }
         decision.end_setup_session(before, SessionEnd::Replaced).await?;
         let mut session = decision.load::<Session>(StreamId::session(session_id)).await?;
-        let expires_at = decision.now.plus(service.settings.setup_session_ttl_seconds());
-        let command =
-            SessionCommand::OpenSetup { token_hash: self.session_token_hash, now: decision.now, expires_at };
+        let expires_at = decision.now.plus(service.settings.setup_session_ttl.get());
+        let command = SessionCommand::OpenSetup { token_hash: self.session_token_hash, now: decision.now, expires_at };
         decision.handle(&mut session, command).await.map_err(|error| setup_session_error(&error))?;
         Ok(Some(expires_at))
     }
@@ -374,19 +372,18 @@ impl Decide for ConfigureProviderInSetup {
     const COMMAND: &'static str = "configure_provider";
 
     async fn decide(&self, service: &Service, decision: &mut Decision) -> Result<Option<UnixSeconds>, ApiError> {
-        let (mut setup, session) = match self.session {
-            Some(session) => {
-                let (setup, session) = decision.setup_by_session(session).await?;
-                (setup, Some(session))
-            }
-            None => {
-                decision.acts(ActorRef::Operator);
-                (decision.load::<Setup>(StreamId::setup()).await?, None)
-            }
+        let (mut setup, session) = if let Some(session) = self.session {
+            let (setup, session) = decision.setup_by_session(session).await?;
+            (setup, Some(session))
+        } else {
+            decision.acts(ActorRef::Operator);
+            (decision.load::<Setup>(StreamId::setup()).await?, None)
         };
         let mut provider = decision.load::<IdentityProvider>(StreamId::identity_provider()).await?;
         decision.handle(&mut provider, self.provider.command()).await.map_err(|error| {
-            ApiError::new(ErrorCode::InternalError, "the provider could not be configured").with_source(error)
+            ApiError::new(ErrorCode::InternalError)
+                .with_message("the provider could not be configured")
+                .caused_by(error)
         })?;
         let accepted = SetupCommand::AcceptProvider { provider_version: provider.aggregate.version };
         decision.handle(&mut setup, accepted).await.map_err(|error| setup_error(&error))?;
@@ -425,7 +422,10 @@ impl Decide for CompleteSetup {
         decision.handle(&mut setup, SetupCommand::Complete).await.map_err(|error| setup_error(&error))?;
         let end = SessionCommand::EndSetup { reason: SessionEnd::SetupOver };
         decision.handle(&mut session, end).await.map_err(|error| setup_session_error(&error))?;
-        setup.aggregate.instance_id.ok_or_else(|| ApiError::new(ErrorCode::InternalError, "the instance has no id"))
+        setup
+            .aggregate
+            .instance_id
+            .ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("the instance has no id"))
     }
 }
 
@@ -460,14 +460,15 @@ impl Decide for RestartSetup {
 
 async fn discard_owner(service: &Service, decision: &mut Decision, owner: UserId) -> Result<(), ApiError> {
     let mut user = decision.load::<User>(StreamId::user(owner)).await?;
-    let row = service.log.row::<UserRow>("WHERE t.id = $1", &[owner.to_string().into()]).await.map_err(store_error)?;
-    let row = row.ok_or_else(|| ApiError::new(ErrorCode::InternalError, "the owner has no row"))?;
+    let row =
+        service.log.read().row::<UserRow>("WHERE t.id = $1", &[owner.to_string().into()]).await.map_err(store_error)?;
+    let row = row.ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("the owner has no row"))?;
     let (Some(issuer), Some(subject)) = (row.issuer, row.subject) else {
-        return Err(ApiError::new(ErrorCode::InternalError, "the owner has no identity"));
+        return Err(ApiError::new(ErrorCode::InternalError).with_message("the owner has no identity"));
     };
     let identity = aggregates::LinkedIdentity { issuer, subject: Protected::of_person(owner, subject) };
     let command = UserCommand::DiscardOwner { address: Protected::of_person(owner, row.address), identity };
     decision.handle(&mut user, command).await.map(drop).map_err(|error| {
-        ApiError::new(ErrorCode::InternalError, "the owner could not be discarded").with_source(error)
+        ApiError::new(ErrorCode::InternalError).with_message("the owner could not be discarded").caused_by(error)
     })
 }

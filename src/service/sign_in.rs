@@ -2,13 +2,12 @@
 //!
 //! Nonce, PKCE verifier and cookie are derived from the state by HMAC, so the table of pending requests holds no secret.
 
-use aggregates::{SessionId, SetupState, UnixSeconds};
+use aggregates::{SessionId, SetupState};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use projections::SetupRow;
 use sha2::{Digest, Sha256};
 
-use super::authenticate::session_error;
 use super::setup::{SetupCaller, setup_error};
 use super::sign_in_decision::{OwnerVerified, SignedIn, VerifyOwner};
 use super::{CallContext, Service, store_error};
@@ -58,8 +57,7 @@ impl Service {
         redirect_uri: &str,
         source: &str,
     ) -> Result<Begin, ApiError> {
-        let expires_at = self.run(context, super::setup::Slide { session: caller.session }).await?;
-        debug_assert!(expires_at > UnixSeconds(0));
+        self.run(context, super::setup::Slide { session: caller.session }).await?;
         self.begin(Purpose::Setup, Some(caller.session), redirect_uri, source).await
     }
 
@@ -78,7 +76,7 @@ impl Service {
         if self.setup_row().await?.state == SetupState::Ready {
             return Ok(());
         }
-        Err(ApiError::new(ErrorCode::SetupIncomplete, "setup is not complete yet"))
+        Err(ApiError::new(ErrorCode::SetupIncomplete).with_message("setup is not complete yet"))
     }
 
     async fn begin(
@@ -94,7 +92,7 @@ impl Service {
         let url = self.oidc.authorization_url(&provider, redirect_uri, &state, &derived.nonce, &derived.pkce_verifier);
         let authorization_url = url.await.map_err(sign_in_error)?.to_string();
         let now = self.now();
-        let ttl_seconds = self.settings.auth_request_ttl_seconds();
+        let ttl_seconds = self.settings.auth_request_ttl.get();
         let request = PendingRequest {
             purpose,
             source: source.to_owned(),
@@ -104,15 +102,16 @@ impl Service {
             created_at: now,
             expires_at: now.plus(ttl_seconds),
         };
-        let begun = self.log.begin_request(&state, &request, self.settings.max_pending_auth_requests()).await;
+        let begun =
+            self.log.begin_request(&state, &request, i64::from(self.settings.max_pending_auth_requests.get())).await;
         match begun.map_err(store_error)? {
             Begun::Pending => {
-                let cookie = StateCookie { name: cookie_name(&state), value: derived.cookie, max_age_seconds: ttl_seconds };
+                let cookie =
+                    StateCookie { name: cookie_name(&state), value: derived.cookie, max_age_seconds: ttl_seconds };
                 Ok(Begin { authorization_url, state, cookie })
             }
-            Begun::TooMany => {
-                Err(ApiError::new(ErrorCode::TooManyPending, "too many sign-ins are pending from your address"))
-            }
+            Begun::TooMany => Err(ApiError::new(ErrorCode::TooManyPending)
+                .with_message("too many sign-ins are pending from your address")),
         }
     }
 
@@ -136,17 +135,15 @@ impl Service {
         callback: Callback,
     ) -> Result<OwnerVerified, ApiError> {
         if caller.is_none() && !has_cookie {
-            return Err(ApiError::new(
-                ErrorCode::MissingAuth,
-                "bring the setup session's token, or the cookie of the browser that began",
-            ));
+            return Err(ApiError::new(ErrorCode::MissingAuth)
+                .with_message("bring the setup session's token, or the cookie of the browser that began"));
         }
         let request = self.take(Purpose::Setup, &callback.state).await?;
-        let session = request.setup_session.ok_or_else(unknown_state)?;
+        let session = request.setup_session.ok_or_else(ApiError::unknown_state)?;
         if caller.is_some_and(|caller| caller.session != session) {
-            return Err(unknown_state());
+            return Err(ApiError::unknown_state());
         }
-        let identity = self.exchange(&request, callback).await?;
+        let identity = self.exchange(&request, &callback).await?;
         self.run(context, VerifyOwner { session, provider_version: request.provider_version, identity }).await
     }
 
@@ -157,34 +154,37 @@ impl Service {
     pub async fn finish_sign_in(&self, context: &CallContext, callback: Callback) -> Result<SignedIn, ApiError> {
         self.require_ready().await?;
         let request = self.take(Purpose::SignIn, &callback.state).await?;
-        let identity = self.exchange(&request, callback).await?;
-        self.sign_in(context, request.provider_version, identity).await
+        let signed_in = match self.exchange(&request, &callback).await {
+            Ok(identity) => self.sign_in(context, request.provider_version, identity).await,
+            Err(error) => Err(error),
+        };
+        signed_in.inspect_err(|error| self.refusals.count(error.code()))
     }
 
     /// Takes the pending request out of the table: from now on its state is used up.
     async fn take(&self, purpose: Purpose, state: &str) -> Result<PendingRequest, ApiError> {
-        let request = self.log.take_request(state).await.map_err(store_error)?.ok_or_else(unknown_state)?;
+        let request = self.log.take_request(state).await.map_err(store_error)?.ok_or_else(ApiError::unknown_state)?;
         if request.purpose != purpose {
-            return Err(unknown_state());
+            return Err(ApiError::unknown_state());
         }
         if request.expires_at <= self.now() {
-            return Err(ApiError::new(ErrorCode::AuthExpired, "the sign-in took too long; begin again"));
+            return Err(ApiError::new(ErrorCode::AuthExpired).with_message("the sign-in took too long; begin again"));
         }
         Ok(request)
     }
 
-    async fn exchange(&self, request: &PendingRequest, callback: Callback) -> Result<VerifiedIdentity, ApiError> {
+    async fn exchange(&self, request: &PendingRequest, callback: &Callback) -> Result<VerifiedIdentity, ApiError> {
         let provider = self.provider_config().await?;
         if provider.version != request.provider_version {
-            return Err(unknown_state());
+            return Err(ApiError::unknown_state());
         }
         let derived = self.derived(&callback.state);
         let params = CallbackParams {
-            code: callback.code,
-            redirect_uri: request.redirect_uri.clone(),
-            pkce_verifier: derived.pkce_verifier,
-            nonce: derived.nonce,
-            iss: callback.iss,
+            code: &callback.code,
+            redirect_uri: &request.redirect_uri,
+            pkce_verifier: &derived.pkce_verifier,
+            nonce: &derived.nonce,
+            iss: callback.iss.as_deref(),
         };
         let now = chrono::DateTime::from_timestamp(self.now().0, 0).unwrap_or_default();
         self.oidc.exchange(&provider, params, now).await.map_err(sign_in_error)
@@ -229,12 +229,6 @@ fn cookie_name(state: &str) -> String {
     format!("{STATE_COOKIE_PREFIX}{}", &hex::encode(Sha256::digest(state.as_bytes()))[..16])
 }
 
-/// The contract answers 400 here, where `invalid_state` is 409 elsewhere.
-pub(crate) fn unknown_state() -> ApiError {
-    ApiError::new(ErrorCode::InvalidState, "the state is not known: it was used before, replaced, or never given out")
-        .with_status(400)
-}
-
 /// What goes wrong between here and the provider, in a sign-in.
 pub(crate) fn sign_in_error(error: OidcError) -> ApiError {
     provider_error(error, ErrorCode::OidcDiscoveryError)
@@ -242,20 +236,18 @@ pub(crate) fn sign_in_error(error: OidcError) -> ApiError {
 
 /// `discovery` is the code for a discovery that failed: it differs between configuring and signing in.
 pub(crate) fn provider_error(error: OidcError, discovery: ErrorCode) -> ApiError {
-    let (code, message) = match &error {
-        OidcError::Discovery { .. } => (discovery, "the provider's discovery document cannot be fetched or used"),
-        OidcError::TokenExchange { .. } => (ErrorCode::TokenExchangeError, "the provider did not exchange the code"),
-        OidcError::MissingIdToken => (ErrorCode::MissingIdToken, "the provider's answer holds no ID token"),
-        OidcError::IdTokenVerification { .. } => {
-            (ErrorCode::IdTokenVerificationError, "the provider's ID token does not verify")
-        }
-        OidcError::Config { .. } => (ErrorCode::OidcConfigError, "the stored provider configuration cannot be used"),
-        OidcError::HttpClient { .. } => (ErrorCode::HttpClientError, "the outgoing HTTP client could not be built"),
+    let code = match &error {
+        OidcError::Discovery(_) => discovery,
+        OidcError::TokenExchange(_) => ErrorCode::TokenExchangeError,
+        OidcError::MissingIdToken => ErrorCode::MissingIdToken,
+        OidcError::IdTokenVerification(_) => ErrorCode::IdTokenVerificationError,
+        OidcError::Config(_) => ErrorCode::OidcConfigError,
+        OidcError::HttpClient(_) => ErrorCode::HttpClientError,
     };
-    ApiError::new(code, message).with_source(error)
+    ApiError::new(code).caused_by(error)
 }
 
-/// A store failure while a session is opened.
-pub(crate) fn opening_error(error: sqlx::Error) -> ApiError {
-    session_error(error)
+/// Whether any state's cookie came along.
+pub fn has_state_cookie(cookies: &[(String, String)]) -> bool {
+    cookies.iter().any(|(name, _)| name.starts_with(STATE_COOKIE_PREFIX))
 }

@@ -4,15 +4,15 @@
 //! equals the verified email. Unknown, disabled and uninvited people get the same answer.
 
 use aggregates::{
-    EmailAddress, IdentityProvider, LinkedIdentity, Profile, Protected, Session, SessionCommand, SessionId, SetupCommand,
-    Status, StreamId, TokenHash, UnixSeconds, User, UserCommand, UserId,
+    EmailAddress, IdentityProvider, LinkedIdentity, Profile, Protected, Session, SessionCommand, SessionId,
+    SetupCommand, Status, StreamId, TokenHash, UnixSeconds, User, UserCommand, UserId,
 };
 use projections::{ActorRef, RecoveryKind, UniqueKeyRow, UserRow};
 use uuid::Uuid;
 
+use super::authenticate::session_error;
 use super::decision::{Decide, Decision};
 use super::setup::{random_token, setup_error};
-use super::sign_in::{opening_error, unknown_state};
 use super::{CallContext, Service, store_error};
 use crate::error::{ApiError, ErrorCode};
 use crate::log::Loaded;
@@ -46,22 +46,24 @@ impl Service {
         let oidc_subject = identity.subject.clone();
         let call = SignIn { provider_version, identity, token_hash: TokenHash::of(&session_token) };
         let opened = self.run(context, call).await?;
-        let user = self.user(opened.user_id).await.map_err(opening_error)?.ok_or_else(nobody)?;
+        let user = self.user(opened.user_id).await.map_err(session_error)?.ok_or_else(nobody)?;
         Ok(SignedIn { session_token, expires_at: opened.expires_at, user: (*user).clone(), oidc_subject })
     }
 }
 
 fn nobody() -> ApiError {
-    ApiError::new(ErrorCode::UserNotFound, "nobody with an account or an invitation here signs in this way")
+    ApiError::new(ErrorCode::UserNotFound)
+        .with_message("nobody with an account or an invitation here signs in this way")
 }
 
 fn missing_email() -> ApiError {
-    ApiError::new(ErrorCode::MissingEmail, "the provider gives no usable email address; ask for one to be set there")
+    ApiError::new(ErrorCode::MissingEmail)
+        .with_message("the provider gives no usable email address; ask for one to be set there")
 }
 
 fn linked(user: UserId, identity: &VerifiedIdentity) -> (LinkedIdentity, Profile) {
     let protect = |text: &String| Protected::of_person(user, text.clone());
-    let linked = LinkedIdentity { issuer: identity.issuer.clone(), subject: protect(&identity.subject) };
+    let linked = LinkedIdentity { issuer: identity.issuer.as_str().to_owned(), subject: protect(&identity.subject) };
     let profile =
         Profile { display_name: identity.name.as_ref().map(protect), picture: identity.picture.as_ref().map(protect) };
     (linked, profile)
@@ -82,13 +84,14 @@ impl Decide for VerifyOwner {
         let (mut setup, mut session) = decision.setup_by_session(self.session).await?;
         let provider = decision.load::<IdentityProvider>(StreamId::identity_provider()).await?.aggregate;
         if provider.version != self.provider_version {
-            return Err(unknown_state());
+            return Err(ApiError::unknown_state());
         }
         let email = self.identity.email.as_deref().ok_or_else(missing_email)?;
         if self.identity.email_verified == EmailVerified::False {
-            return Err(ApiError::new(ErrorCode::IdTokenVerificationError, "the provider says that the email is not verified"));
+            return Err(ApiError::new(ErrorCode::IdTokenVerificationError)
+                .with_message("the provider says that the email is not verified"));
         }
-        let address = EmailAddress::parse(email).map_err(|error| missing_email().with_source(error))?;
+        let address = EmailAddress::parse(email).map_err(|error| missing_email().caused_by(error))?;
         let user_id = self.owner_id(service, decision, &address).await?;
         decision
             .handle(&mut setup, SetupCommand::VerifyOwner { user_id })
@@ -99,7 +102,7 @@ impl Decide for VerifyOwner {
         let register =
             UserCommand::RegisterOwner { address: Protected::of_person(user_id, address.as_str()), identity, profile };
         decision.handle(&mut user, register).await.map_err(|error| {
-            ApiError::new(ErrorCode::InternalError, "the owner could not be registered").with_source(error)
+            ApiError::new(ErrorCode::InternalError).with_message("the owner could not be registered").caused_by(error)
         })?;
         let session_expires_at = decision.slide(service, &mut session).await?;
         Ok(OwnerVerified {
@@ -147,7 +150,7 @@ impl Decide for SignIn {
     async fn decide(&self, service: &Service, decision: &mut Decision) -> Result<Opened, ApiError> {
         let provider = decision.load::<IdentityProvider>(StreamId::identity_provider()).await?.aggregate;
         if provider.version != self.provider_version {
-            return Err(unknown_state());
+            return Err(ApiError::unknown_state());
         }
         let user = match self.recovered_owner(service, decision).await? {
             Some(owner) => owner,
@@ -156,13 +159,11 @@ impl Decide for SignIn {
                 None => self.invited(service, decision).await?,
             },
         };
-        let user_id: UserId = user
-            .stream
-            .aggregate_id
-            .parse()
-            .map_err(|error| ApiError::new(ErrorCode::InternalError, "the user has no id").with_source(error))?;
+        let user_id: UserId = user.stream.aggregate_id.parse().map_err(|error| {
+            ApiError::new(ErrorCode::InternalError).with_message("the user has no id").caused_by(error)
+        })?;
         let mut session = decision.load::<Session>(StreamId::session(SessionId(Uuid::now_v7()))).await?;
-        let expires_at = decision.now.plus(service.settings.session_ttl_seconds());
+        let expires_at = decision.now.plus(service.settings.session_ttl.get());
         let open = SessionCommand::Open {
             user_id,
             token_hash: self.token_hash,
@@ -172,7 +173,7 @@ impl Decide for SignIn {
             provider_epoch: provider.session_epoch,
         };
         decision.handle(&mut session, open).await.map_err(|error| {
-            ApiError::new(ErrorCode::SessionError, "the session could not be opened").with_source(error)
+            ApiError::new(ErrorCode::SessionError).with_message("the session could not be opened").caused_by(error)
         })?;
         Ok(Opened { user_id, expires_at })
     }
@@ -180,11 +181,12 @@ impl Decide for SignIn {
 
 impl SignIn {
     fn identity_hash(&self, service: &Service) -> String {
-        service.log.hasher().identity(&self.identity.issuer, &self.identity.subject)
+        service.log.hasher().identity(self.identity.issuer.as_str(), &self.identity.subject)
     }
 
     async fn holder(&self, service: &Service, key: &str) -> Result<Option<UserId>, ApiError> {
-        let row = service.log.row::<UniqueKeyRow>("WHERE t.key = $1", &[key.into()]).await.map_err(opening_error)?;
+        let row =
+            service.log.read().row::<UniqueKeyRow>("WHERE t.key = $1", &[key.into()]).await.map_err(session_error)?;
         Ok(row.map(|row| row.user_id))
     }
 
@@ -195,7 +197,7 @@ impl SignIn {
             return Err(nobody());
         }
         decision.acts(ActorRef::User(id));
-        let row = service.user(id).await.map_err(opening_error)?.ok_or_else(nobody)?;
+        let row = service.user(id).await.map_err(session_error)?.ok_or_else(nobody)?;
         if row.display_name != self.identity.name || row.picture != self.identity.picture {
             let (_, profile) = linked(id, &self.identity);
             let changed = decision.handle(&mut user, UserCommand::ChangeProfile { profile }).await;
@@ -210,7 +212,7 @@ impl SignIn {
         if !self.address_counts(service) {
             return Err(nobody());
         }
-        let address = EmailAddress::parse(email).map_err(|error| nobody().with_source(error))?;
+        let address = EmailAddress::parse(email).map_err(|error| nobody().caused_by(error))?;
         let key = service.log.hasher().address(address.as_str());
         let id = self.holder(service, &key).await?.ok_or_else(nobody)?;
         let mut user = decision.load::<User>(StreamId::user(id)).await?;
@@ -225,7 +227,7 @@ impl SignIn {
     fn address_counts(&self, service: &Service) -> bool {
         match self.identity.email_verified {
             EmailVerified::True => true,
-            EmailVerified::Absent => !service.settings.require_verified_email(),
+            EmailVerified::Absent => !service.settings.require_verified_email,
             EmailVerified::False => false,
         }
     }
@@ -237,7 +239,7 @@ impl SignIn {
         decision: &mut Decision,
     ) -> Result<Option<Loaded<User>>, ApiError> {
         let clause = "WHERE t.role = 'owner' AND t.recovery_expires_at > $1";
-        let row = service.log.row::<UserRow>(clause, &[decision.now.0.into()]).await.map_err(store_error)?;
+        let row = service.log.read().row::<UserRow>(clause, &[decision.now.0.into()]).await.map_err(store_error)?;
         let Some(owner) = row.filter(|row| self.fits(service, row)) else { return Ok(None) };
         let mut user = decision.load::<User>(StreamId::user(owner.id)).await?;
         self.unlink_holder(service, decision, owner.id).await?;

@@ -1,14 +1,13 @@
 //! Users: list, invite, change.
 
 use aggregates::{EmailAddress, Protected, Role, StreamId, User, UserCommand, UserError, UserId};
-use projections::{UserRow, UniqueKeyRow};
+use projections::{UniqueKeyRow, UserRow};
 use uuid::Uuid;
 
 use super::authenticate::Caller;
 use super::decision::{Decide, Decision};
-use super::{CallContext, Service, store_error};
+use super::{CallContext, Service, Slice, store_error};
 use crate::error::{ApiError, ErrorCode};
-use crate::http::page::{Direction, Page};
 use crate::log::Arg;
 
 /// By what a list of users is ordered.
@@ -27,8 +26,7 @@ pub struct UserQuery {
     /// A part of the address or the name, in any case.
     pub q: Option<String>,
     pub sort: UserSort,
-    pub direction: Direction,
-    pub page: Page,
+    pub slice: Slice,
 }
 
 pub(crate) fn user_error(error: &UserError) -> ApiError {
@@ -39,7 +37,7 @@ pub(crate) fn user_error(error: &UserError) -> ApiError {
         UserError::OwnerIsMadeBySetup => ErrorCode::InvalidInput,
         UserError::NotInvited | UserError::NoRecovery => ErrorCode::UserNotFound,
     };
-    ApiError::new(code, error.to_string())
+    ApiError::new(code).with_message(error.to_string())
 }
 
 impl Service {
@@ -54,8 +52,8 @@ impl Service {
             UserSort::Role => "role",
             UserSort::Status => "status",
         };
-        let direction = query.direction.sql();
-        let mut args = vec![Arg::Integer(query.page.limit), Arg::Integer(query.page.offset)];
+        let direction = query.slice.order.sql();
+        let mut args = vec![Arg::Integer(query.slice.limit), Arg::Integer(query.slice.offset)];
         let mut condition = String::from("WHERE 1 = 1");
         if let Some(q) = &query.q {
             args.push(Arg::Text(like_pattern(&q.to_lowercase())));
@@ -65,10 +63,10 @@ impl Service {
             );
         }
         let clause = format!("{condition} ORDER BY t.{column} {direction}, t.id {direction} LIMIT $1 OFFSET $2");
-        let users = self.log.rows::<UserRow>(&clause, &args).await.map_err(store_error)?;
+        let users = self.log.read().rows::<UserRow>(&clause, &args).await.map_err(store_error)?;
         // The count takes the same arguments, so that the numbers of the condition stay.
         let counted = format!("{condition} AND $1 > 0 AND $2 >= 0");
-        let total = self.log.count::<UserRow>(&counted, &args).await.map_err(store_error)?;
+        let total = self.log.read().count::<UserRow>(&counted, &args).await.map_err(store_error)?;
         Ok((users, total))
     }
 
@@ -159,11 +157,16 @@ impl Decide for InviteUser {
         decision.handle(&mut user, invite).await.map_err(|error| user_error(&error))?;
         // Known already: say so without making a key. The unique index decides all the same.
         let key = service.log.hasher().address(self.address.as_str());
-        if service.log.row::<UniqueKeyRow>("WHERE t.key = $1", &[key.into()]).await.map_err(store_error)?.is_some() {
-            return Err(ApiError::new(
-                ErrorCode::AlreadyExists,
-                "somebody with this address is invited or known already",
-            ));
+        if service
+            .log
+            .read()
+            .row::<UniqueKeyRow>("WHERE t.key = $1", &[key.into()])
+            .await
+            .map_err(store_error)?
+            .is_some()
+        {
+            return Err(ApiError::new(ErrorCode::AlreadyExists)
+                .with_message("somebody with this address is invited or known already"));
         }
         decision.make_person_key(id)?;
         Ok(id)

@@ -1,0 +1,136 @@
+//! The command line: reads arguments, asks the service or the read models, prints.
+//!
+//! Answers go to stdout, messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check found a difference.
+
+mod change;
+mod events;
+mod output;
+mod projections;
+mod serve;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{GlobalArgs, ServeArgs, Settings};
+use output::Failure;
+
+/// authlog: event-sourced authentication service
+#[derive(Parser)]
+#[command(name = "authlog", version, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service
+    Serve(ServeArgs),
+    /// First-run setup: issue a bootstrap token, see where setup stands, start over
+    #[command(subcommand)]
+    Setup(SetupCommand),
+    /// The identity provider: break-glass commands for when nobody can sign in
+    #[command(subcommand)]
+    Idp(IdpCommand),
+    /// The owner: break-glass commands for when the owner cannot sign in
+    #[command(subcommand)]
+    Owner(OwnerCommand),
+    /// Read the log
+    Events(events::EventsArgs),
+    /// The read models that are folded from the log
+    #[command(subcommand)]
+    Projections(ProjectionsCommand),
+}
+
+#[derive(Subcommand)]
+enum SetupCommand {
+    /// Issue a bootstrap token and print it once; the token before it no longer works
+    #[command(after_help = "Example:\n  authlog setup token --ttl 30m --owner alice@example.com")]
+    Token(change::TokenArgs),
+    /// Show where setup stands
+    Status(JsonArgs),
+    /// Before setup is complete only: discard provider and owner and begin again
+    Restart(change::RestartArgs),
+}
+
+#[derive(Subcommand)]
+enum IdpCommand {
+    /// Show the configured provider; the secret is never shown
+    Show(JsonArgs),
+    /// Set the provider; when the issuer changes, every session ends
+    #[command(
+        after_help = "Example:\n  authlog idp set --issuer-url https://login.example.com --client-id authlog --client-secret-file secret.txt"
+    )]
+    Set(change::SetProviderArgs),
+    /// Remove the provider: nobody signs in until another is set, sessions stay
+    Remove(change::ConfirmArgs),
+}
+
+#[derive(Subcommand)]
+enum OwnerCommand {
+    /// Let the next sign-in with this subject, or this verified address, become the owner's identity
+    #[command(after_help = "Example:\n  authlog owner recover --email alice@example.com --ttl 10m")]
+    Recover(change::RecoverArgs),
+}
+
+#[derive(Subcommand)]
+enum ProjectionsCommand {
+    /// Show each read model's position, version and state
+    Status(JsonArgs),
+}
+
+/// Output for machines.
+#[derive(Args, Clone, Copy)]
+struct JsonArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Failure::failed(format!("the runtime cannot be started: {error}"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let serve_args = match &cli.command {
+        Command::Serve(args) => Some(args),
+        _ => None,
+    };
+    let settings = Settings::of_process(&cli.global, serve_args).map_err(|error| Failure::usage(error.to_string()))?;
+    match cli.command {
+        Command::Serve(_) => serve::serve(settings).await,
+        Command::Setup(SetupCommand::Token(args)) => change::issue_token(settings, args).await,
+        Command::Setup(SetupCommand::Status(args)) => show::setup_status(&settings, args.json).await,
+        Command::Setup(SetupCommand::Restart(args)) => change::restart_setup(settings, args).await,
+        Command::Idp(IdpCommand::Show(args)) => show::provider(&settings, args.json).await,
+        Command::Idp(IdpCommand::Set(args)) => change::set_provider(settings, args).await,
+        Command::Idp(IdpCommand::Remove(args)) => change::remove_provider(settings, args).await,
+        Command::Owner(OwnerCommand::Recover(args)) => change::recover_owner(settings, args).await,
+        Command::Events(args) => events::events(&settings, args).await,
+        Command::Projections(ProjectionsCommand::Status(args)) => projections::status(&settings, args.json).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,87 @@
+//! Printing: control characters escaped, failures with their exit code.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    message: String,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// Exit code 1.
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit_code: 1 }
+    }
+
+    /// Exit code 2.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit_code: 2 }
+    }
+
+    /// Prints the message and answers the exit code. A reader that went away is no failure worth a word.
+    pub(super) fn report(self) -> ExitCode {
+        note(&format!("authlog: {}", self.message));
+        ExitCode::from(self.exit_code)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::failed(format!("the output cannot be written: {error}"))
+    }
+}
+
+/// A message for people, on stderr.
+pub(super) fn note(message: &str) {
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "{}", printable(message));
+}
+
+/// A line of the answer, on stdout.
+pub(super) fn line(text: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{}", printable(text))
+}
+
+/// Control characters, line ends included, as escapes: what comes from outside must not steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_direction_mark(character) {
+            escaped.extend(character.escape_unicode());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Marks that turn the direction of text around, and so what a line seems to say.
+fn is_direction_mark(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A time for people.
+pub(super) fn time(unix_seconds: i64) -> String {
+    chrono::DateTime::from_timestamp(unix_seconds, 0)
+        .map_or_else(|| unix_seconds.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// A time with microseconds, for people.
+pub(super) fn precise_time(unix_micros: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(unix_micros)
+        .map_or_else(|| unix_micros.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_steer_a_terminal_is_escaped() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
+        assert_eq!(printable("Zoë 한"), "Zoë 한");
+    }
+}

@@ -1,0 +1,122 @@
+//! `authlog serve`: the service, until it is told to stop.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use aggregates::SetupState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing_subscriber::EnvFilter;
+
+use super::output::{Failure, note};
+use crate::http::{self, HttpState};
+use crate::operator::socket::OperatorSocket;
+use crate::runtime::{Runtime, data_dir};
+use crate::service::Service;
+use crate::settings::Settings;
+
+/// How often sessions that have run out and refused sign-ins are written down.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+/// Sessions whose end is written down at once.
+const EXPIRED_SESSIONS_AT_ONCE: i64 = 500;
+/// The writer has so long to finish when the service stops.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
+    start_tracing();
+    http::metrics::install();
+    let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
+    let state = HttpState::new(&settings);
+    let listen = settings.listen;
+    let socket_file = data_dir(&settings).socket();
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| Failure::failed(format!("cannot listen on {listen}: {error}")))?;
+    let address = listener.local_addr()?;
+    let runtime = Runtime::open(settings).await.map_err(|error| failed(&error))?;
+
+    let stop = CancellationToken::new();
+    let background = TaskTracker::new();
+    if runtime.lock.is_some() {
+        let socket = OperatorSocket::bind(&socket_file)
+            .map_err(|error| Failure::failed(format!("the socket {}: {error}", socket_file.display())))?;
+        background.spawn(socket.serve(runtime.service.clone(), stop.clone()));
+    }
+    background.spawn(keep_house(runtime.service.clone(), stop.clone()));
+    background.close();
+
+    note(&format!("authlog {} listens on http://{address}", env!("CARGO_PKG_VERSION")));
+    say_how_to_begin(&runtime.service).await;
+    let router = http::router(runtime.service.clone(), &state);
+    let stopped = http::serve(listener, router, &state, asked_to_stop()?).await;
+    if stopped.abandoned > 0 {
+        note(&format!("{} connections did not end in time and were dropped", stopped.abandoned));
+    }
+    stop.cancel();
+    background.wait().await;
+    if tokio::time::timeout(CLOSING_TIMEOUT, runtime.close()).await.is_err() {
+        note("the log writer did not finish in time; what it was given last is not acknowledged");
+    }
+    note("authlog has stopped");
+    Ok(())
+}
+
+/// Structured lines on stderr; on a terminal in a form for people. `RUST_LOG` chooses what is told.
+fn start_tracing() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started =
+        if std::io::stderr().is_terminal() { lines.with_ansi(true).try_init() } else { lines.json().try_init() };
+    if let Err(error) = started {
+        note(&format!("tracing was started before: {error}"));
+    }
+}
+
+async fn say_how_to_begin(service: &Service) {
+    match service.setup_status().await.map(|status| status.state) {
+        Ok(SetupState::Uninitialized) => {
+            note(
+                "This instance is not set up yet: `authlog setup token`, with the same settings, prints a bootstrap token.",
+            );
+        }
+        Ok(_) => {}
+        Err(error) => note(&format!("the state of setup cannot be read: {error}")),
+    }
+}
+
+/// Done at the first SIGTERM or SIGINT.
+fn asked_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        note("authlog is stopping: calls in flight are finished first");
+    })
+}
+
+/// What is done once a minute, and once more at the end.
+async fn keep_house(service: Service, stop: CancellationToken) {
+    let mut minutes = tokio::time::interval(HOUSEKEEPING_EVERY);
+    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let stopping = tokio::select! {
+            () = stop.cancelled() => true,
+            _ = minutes.tick() => false,
+        };
+        if let Err(error) = service.write_refusals().await {
+            error.log();
+        }
+        if stopping {
+            return;
+        }
+        if let Err(error) = service.expire_sessions(EXPIRED_SESSIONS_AT_ONCE).await {
+            error.log();
+        }
+    }
+}

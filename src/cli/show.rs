@@ -1,0 +1,71 @@
+//! Commands that only look: the database is opened read-only, no key is needed.
+
+use projections::{IdentityProviderRow, SetupRow};
+use serde_json::json;
+
+use super::output::{Failure, line, time};
+use crate::log::{Location, Reader};
+use crate::runtime::{data_dir, location};
+use crate::settings::Settings;
+
+/// Opens the log for reading.
+pub(super) async fn reader(settings: &Settings) -> Result<Reader, Failure> {
+    let location = location(settings);
+    if matches!(location, Location::Sqlite { .. }) && !data_dir(settings).has_database() {
+        let path = data_dir(settings).path().display().to_string();
+        return Err(Failure::failed(format!("there is no log in {path}; `authlog serve` makes one")));
+    }
+    Reader::open(&location).await.map_err(|error| database_failed(&error))
+}
+
+pub(super) fn database_failed(error: &sqlx::Error) -> Failure {
+    Failure::failed(format!("the database cannot be read: {error}"))
+}
+
+pub(super) async fn setup_status(settings: &Settings, json: bool) -> Result<(), Failure> {
+    let row = reader(settings).await?.row::<SetupRow>("", &[]).await.map_err(|error| database_failed(&error))?;
+    let row = row.ok_or_else(|| Failure::failed("the log is empty; `authlog serve` writes its first event"))?;
+    let ready = row.state == aggregates::SetupState::Ready;
+    if json {
+        let mut status = json!({
+            "instance_id": row.instance_id,
+            "state": row.state.as_str(),
+            "runtime_mode": "remote",
+            "remote_auth_mode": "oidc",
+        });
+        let (name, value) = if ready { ("is_configured", true) } else { ("setup_mode", true) };
+        status[name] = value.into();
+        line(&status.to_string())?;
+        return Ok(());
+    }
+    line(&format!("instance  {}", row.instance_id))?;
+    line(&format!("state     {}", row.state.as_str()))?;
+    if !ready {
+        super::output::note("Setup is not complete: `authlog setup token` issues a bootstrap token.");
+    }
+    Ok(())
+}
+
+pub(super) async fn provider(settings: &Settings, json: bool) -> Result<(), Failure> {
+    let row =
+        reader(settings).await?.row::<IdentityProviderRow>("", &[]).await.map_err(|error| database_failed(&error))?;
+    let Some((row, issuer_url)) = row.and_then(|row| row.issuer_url.clone().map(|issuer| (row, issuer))) else {
+        return Err(Failure::failed("no identity provider is configured; set one with `authlog idp set`"));
+    };
+    let client_id = row.client_id.unwrap_or_default();
+    if json {
+        let shown = json!({
+            "issuer_url": issuer_url,
+            "client_id": client_id,
+            "has_client_secret": row.client_secret.is_some(),
+            "configured_at": row.configured_at,
+        });
+        line(&shown.to_string())?;
+        return Ok(());
+    }
+    line(&format!("issuer         {issuer_url}"))?;
+    line(&format!("client id      {client_id}"))?;
+    line(&format!("client secret  {}", if row.client_secret.is_some() { "set" } else { "none (public client)" }))?;
+    line(&format!("configured at  {}", time(row.configured_at.unwrap_or_default().0)))?;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! `/healthz`, `/readyz`: whether the service is up, and whether it can do its work.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::Json;
+use crate::service::Service;
+
+#[derive(Serialize, ToSchema)]
+pub struct HealthAnswer {
+    ok: bool,
+    version: &'static str,
+    package_version: &'static str,
+    /// Always null.
+    channel: Option<String>,
+    /// Always null.
+    github_repo: Option<String>,
+}
+
+/// Whether the process is up
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = HealthAnswer)))]
+pub async fn healthz() -> Json<HealthAnswer> {
+    let version = env!("CARGO_PKG_VERSION");
+    Json(HealthAnswer { ok: true, version, package_version: version, channel: None, github_repo: None })
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ReadyAnswer {
+    ok: bool,
+    /// Whether the database answers.
+    database: bool,
+    /// Position of the last event, while the database answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<i64>,
+    /// Read models that are not kept up.
+    aside: Vec<String>,
+}
+
+/// Whether the database answers and the read models are whole
+#[utoipa::path(
+    get, path = "/readyz", tag = "service",
+    responses((status = 200, body = ReadyAnswer), (status = 503, body = ReadyAnswer))
+)]
+pub async fn readyz(State(service): State<Service>) -> Response {
+    let answer = match service.log.read().read_head().await {
+        Ok(head) => {
+            let states = head.layout.0.iter();
+            let aside: Vec<String> =
+                states.filter(|(_, state)| state.aside_since.is_some()).map(|(name, _)| name.clone()).collect();
+            ReadyAnswer { ok: aside.is_empty(), database: true, position: Some(head.position), aside }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "not ready: the database does not answer");
+            ReadyAnswer { ok: false, database: false, position: None, aside: Vec::new() }
+        }
+    };
+    let status = if answer.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(answer)).into_response()
+}

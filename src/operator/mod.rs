@@ -1,0 +1,110 @@
+//! What the command line may change, beside a running server or without one.
+//!
+//! On SQLite one process writes: if a server runs, the command goes to it through a Unix socket in the data directory; if none
+//! runs, the command takes the directory's lock and does it itself. On PostgreSQL every process is a node.
+
+pub mod socket;
+
+use aggregates::{EmailAddress, UnixSeconds};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ApiError, ErrorCode};
+use crate::service::recover::RecoverBy;
+use crate::service::setup::NewProvider;
+use crate::service::{CallContext, Service};
+
+/// A change asked for on the host.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum OperatorCommand {
+    IssueBootstrapToken {
+        #[serde(default)]
+        ttl_seconds: Option<i64>,
+        #[serde(default)]
+        owner: Option<String>,
+    },
+    RestartSetup,
+    SetProvider {
+        issuer_url: String,
+        client_id: String,
+        /// Goes over the socket in clear, to the server of the same user.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_secret: Option<String>,
+    },
+    RemoveProvider,
+    RecoverOwner {
+        #[serde(default)]
+        subject: Option<String>,
+        #[serde(default)]
+        email: Option<String>,
+        ttl_seconds: i64,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum OperatorAnswer {
+    BootstrapToken { token: String, expires_at: UnixSeconds },
+    SetupRestarted { anything_discarded: bool },
+    ProviderSet { discovered_issuer: String },
+    ProviderRemoved,
+    RecoveryOpened { expires_at: UnixSeconds },
+    Refused { code: String, message: String },
+}
+
+impl OperatorCommand {
+    /// Carries the command out.
+    pub async fn execute(self, service: &Service) -> OperatorAnswer {
+        match self.attempt(service).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                error.log();
+                let message = error.message().to_owned();
+                OperatorAnswer::Refused { code: error.code().as_str().to_owned(), message }
+            }
+        }
+    }
+
+    async fn attempt(self, service: &Service) -> Result<OperatorAnswer, ApiError> {
+        let context = CallContext::default();
+        match self {
+            Self::IssueBootstrapToken { ttl_seconds, owner } => {
+                let owner = owner.as_deref().map(parse_address).transpose()?;
+                let ttl_seconds = ttl_seconds.unwrap_or_else(|| service.settings.bootstrap_token_ttl.get());
+                let issued = service.issue_bootstrap_token(&context, ttl_seconds, owner).await?;
+                Ok(OperatorAnswer::BootstrapToken { token: issued.token, expires_at: issued.expires_at })
+            }
+            Self::RestartSetup => {
+                let anything_discarded = service.restart_setup(&context).await?;
+                Ok(OperatorAnswer::SetupRestarted { anything_discarded })
+            }
+            Self::SetProvider { issuer_url, client_id, client_secret } => {
+                let provider = NewProvider::parse(&issuer_url, client_id, client_secret)?;
+                let discovered = service.set_provider_by_operator(&context, provider).await?;
+                Ok(OperatorAnswer::ProviderSet { discovered_issuer: discovered.issuer.as_str().to_owned() })
+            }
+            Self::RemoveProvider => {
+                service.remove_provider(&context).await?;
+                Ok(OperatorAnswer::ProviderRemoved)
+            }
+            Self::RecoverOwner { subject, email, ttl_seconds } => {
+                let by = match (subject, email) {
+                    (Some(subject), None) if !subject.is_empty() => RecoverBy::Subject(subject),
+                    (None, Some(email)) => RecoverBy::Address(parse_address(&email)?),
+                    _ => {
+                        return Err(
+                            ApiError::new(ErrorCode::InvalidInput).with_message("give either a subject or an address")
+                        );
+                    }
+                };
+                let expires_at = service.recover_owner(&context, by, ttl_seconds).await?;
+                Ok(OperatorAnswer::RecoveryOpened { expires_at })
+            }
+        }
+    }
+}
+
+fn parse_address(text: &str) -> Result<EmailAddress, ApiError> {
+    EmailAddress::parse(text).map_err(|error| ApiError::new(ErrorCode::InvalidInput).with_message(error.to_string()))
+}

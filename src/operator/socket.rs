@@ -1,0 +1,102 @@
+//! The Unix socket between the command line and the running server: one line of JSON there, one line back.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{OperatorAnswer, OperatorCommand};
+use crate::service::Service;
+
+/// Bytes of a command at most.
+const MAX_COMMAND_BYTES: u64 = 64 * 1024;
+/// A caller that says nothing for so long is sent away.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+const SOCKET_MODE: u32 = 0o600;
+
+/// Listens for the command line. The socket file is gone when this is dropped.
+#[derive(Debug)]
+pub struct OperatorSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl OperatorSocket {
+    /// Makes the socket; one that a killed server left is replaced, because whoever calls this holds the directory's lock.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Serves until `stop`; commands that have begun run to their end.
+    pub async fn serve(self, service: Service, stop: CancellationToken) {
+        let commands = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let service = service.clone();
+                    commands.spawn(async move {
+                        if let Err(error) = answer(stream, &service).await {
+                            tracing::debug!(%error, "a command on the socket was not answered");
+                        }
+                    });
+                }
+                Err(error) => tracing::warn!(%error, "the operator's socket does not accept"),
+            }
+        }
+        commands.close();
+        commands.wait().await;
+    }
+}
+
+impl Drop for OperatorSocket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    let mut bounded = BufReader::new(read.take(MAX_COMMAND_BYTES));
+    tokio::time::timeout(COMMAND_TIMEOUT, bounded.read_line(&mut line)).await??;
+    let answer = match serde_json::from_str::<OperatorCommand>(&line) {
+        Ok(command) => command.execute(service).await,
+        Err(error) => OperatorAnswer::Refused { code: "invalid_input".to_owned(), message: error.to_string() },
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    write.write_all(&text).await
+}
+
+/// Sends a command to the running server.
+///
+/// # Errors
+/// When nobody listens or the answer does not come.
+pub async fn send(path: &Path, command: &OperatorCommand) -> io::Result<OperatorAnswer> {
+    let mut stream = UnixStream::connect(path).await?;
+    let mut text = serde_json::to_vec(command)?;
+    text.push(b'\n');
+    stream.write_all(&text).await?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).await?;
+    Ok(serde_json::from_str(&line)?)
+}

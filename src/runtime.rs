@@ -1,0 +1,110 @@
+//! Puts the service together from its settings.
+
+use std::sync::Arc;
+
+use projections::ReadModels;
+use secrecy::SecretString;
+
+use crate::clock::Clock;
+use crate::data_dir::{DataDir, DataDirError, DataDirLock};
+use crate::keys::MasterKeySource;
+use crate::log::{self, CommitObserver, Head, Location, OpenError, WriterHandle};
+use crate::oidc::{OidcClient, OidcError, OidcOptions};
+use crate::service::refusals::Refusals;
+use crate::service::{Memory, Service};
+use crate::settings::{Database, Settings};
+
+/// A service that may write, and what has to be kept or waited for.
+pub struct Runtime {
+    pub service: Service,
+    pub writer: WriterHandle,
+    /// On SQLite: the right to write to the data directory.
+    pub lock: Option<DataDirLock>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    #[error("{error}: {}", with_causes(.error))]
+    Oidc { error: OidcError },
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Where the settings put the log.
+pub fn location(settings: &Settings) -> Location {
+    match &settings.database {
+        Database::Sqlite { .. } => Location::Sqlite { file: data_dir(settings).database_file() },
+        Database::Postgres(url) => Location::Postgres { url: SecretString::from(url.expose().to_owned()) },
+    }
+}
+
+/// The data directory of the settings.
+pub fn data_dir(settings: &Settings) -> DataDir {
+    DataDir::new(settings.data_dir.clone())
+}
+
+/// The master key's place: `env:NAME` names an environment variable, anything else a file.
+fn master_key(settings: &Settings) -> MasterKeySource {
+    match &settings.master_key_file {
+        None => MasterKeySource::File(data_dir(settings).master_key_file()),
+        Some(path) => match path.to_str().and_then(|text| text.strip_prefix("env:")) {
+            Some(variable) => MasterKeySource::Environment(variable.to_owned()),
+            None => MasterKeySource::File(path.clone()),
+        },
+    }
+}
+
+/// On PostgreSQL other nodes write too: this process keeps nothing in memory, so there is nobody to tell.
+struct NoMemory;
+
+impl CommitObserver for NoMemory {
+    fn committed(&self, _: &ReadModels, _: &Head) {}
+}
+
+impl Runtime {
+    /// Opens the log for writing and everything that stands on it.
+    ///
+    /// # Errors
+    /// One clear line. [`DataDirError::Busy`] when another process writes to the same SQLite directory.
+    pub async fn open(settings: Settings) -> Result<Self, RuntimeError> {
+        let data = data_dir(&settings);
+        data.create()?;
+        let options = OidcOptions { ca_file: settings.ca_file.clone(), ..OidcOptions::default() };
+        let oidc = OidcClient::new(&options).map_err(|error| RuntimeError::Oidc { error })?;
+        let sqlite = matches!(settings.database, Database::Sqlite { .. });
+        let lock = if sqlite { Some(data.lock()?) } else { None };
+        if sqlite {
+            data.create_database_file()?;
+        }
+        let memory = sqlite.then(|| Arc::new(Memory::default()));
+        let observer: Arc<dyn CommitObserver> = match &memory {
+            Some(memory) => Arc::clone(memory) as _,
+            None => Arc::new(NoMemory),
+        };
+        let (log, writer) = log::open(&location(&settings), &master_key(&settings), Clock, observer).await?;
+        let service = Service {
+            log,
+            oidc: Arc::new(oidc),
+            settings: Arc::new(settings),
+            clock: Clock,
+            memory,
+            refusals: Refusals::default(),
+        };
+        Ok(Self { service, writer, lock })
+    }
+
+    /// Lets the writer finish what it was given, then gives the directory back.
+    pub async fn close(self) {
+        let Self { service, writer, lock } = self;
+        drop(service);
+        writer.finished().await;
+        drop(lock);
+    }
+}
