@@ -107,6 +107,18 @@ async fn a_crowd_shares_a_failure_and_the_next_caller_tries_again() {
 }
 
 #[tokio::test]
+async fn who_waited_for_a_fetch_takes_its_outcome_however_short_its_life() {
+    let cache = Arc::new(ProviderCache::new(Duration::ZERO, HOUR));
+    let fetches = Arc::new(Counted::default());
+    let answers = crowd(|| {
+        let (cache, fetches) = (Arc::clone(&cache), Arc::clone(&fetches));
+        async move { cache.get(&key(1), || fetches.provider()).await }
+    });
+    assert!(answers.await.iter().all(Result::is_ok));
+    assert_eq!(fetches.so_far(), 1);
+}
+
+#[tokio::test]
 async fn another_version_or_an_old_entry_is_fetched_anew() {
     let fetches = Counted::default();
     let cache = ProviderCache::new(HOUR, HOUR);

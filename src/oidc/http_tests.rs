@@ -1,8 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -11,7 +15,7 @@ use crate::oidc::OidcOptions;
 use crate::oidc::error::{HttpClientProblem, HttpProblem};
 
 fn options() -> OidcOptions {
-    OidcOptions { timeout_seconds: 1, max_answer_bytes: 1024, ..OidcOptions::default() }
+    OidcOptions { timeout_seconds: 5, max_answer_bytes: 1024, ..OidcOptions::default() }
 }
 
 fn get(url: &str) -> openidconnect::HttpRequest {
@@ -37,9 +41,14 @@ async fn answering(bytes: Vec<u8>, keep_open: bool) -> SocketAddr {
 }
 
 async fn answer_to(bytes: Vec<u8>, keep_open: bool) -> Result<Vec<u8>, HttpProblem> {
+    answer_within(&options(), bytes, keep_open).await
+}
+
+async fn answer_within(options: &OidcOptions, bytes: Vec<u8>, keep_open: bool) -> Result<Vec<u8>, HttpProblem> {
     let address = answering(bytes, keep_open).await;
-    let client = HttpClient::new(&options()).unwrap();
-    let answer = client.send(get(&format!("http://{address}/")), PlainHttp::OnLoopback).await?;
+    let client = HttpClient::new(options).unwrap();
+    let request = get(&format!("http://{address}/"));
+    let answer = client.send(request, PlainHttp::OnLoopback).await?;
     Ok(answer.into_body())
 }
 
@@ -69,7 +78,8 @@ async fn an_endless_answer_is_cut_off_while_it_comes_in() {
 #[tokio::test]
 async fn a_stalled_answer_ends_after_the_time_allowed() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n123";
-    let read = answer_to(head.into(), true).await;
+    let hasty = OidcOptions { timeout_seconds: 1, ..options() };
+    let read = answer_within(&hasty, head.into(), true).await;
     assert!(matches!(read, Err(HttpProblem::TimedOut { seconds: 1 })));
 }
 
@@ -179,17 +189,51 @@ async fn a_ca_file_is_read_at_the_start_and_again_later() {
     assert!(matches!(gone_bad, Err(HttpClientProblem::BadCaFile { .. })));
 }
 
-/// A self-signed certificate made for this test; its key was thrown away.
-const CA_PEM: &str = "\
------BEGIN CERTIFICATE-----
-MIIBhDCCASugAwIBAgIUGwdLtifWtKpFUnQ8K0ZkNF/YKi0wCgYIKoZIzj0EAwIw
-FzEVMBMGA1UEAwwMYXV0aGxvZyB0ZXN0MCAXDTI2MTEyMjIxNDQ1OVoYDzIxMjYx
-MDI5MjE0NDU5WjAXMRUwEwYDVQQDDAxhdXRobG9nIHRlc3QwWTATBgcqhkjOPQIB
-BggqhkjOPQMBBwNCAAToCWRZDiHK159zhPWnBM9gh/sWCYgFOEoVZ6l5nItVbryP
-8IKYiBlWECmJ6Lid1MlWCE1lUMmklBHn8G2TEkHdo1MwUTAdBgNVHQ4EFgQUrPqd
-Oz/vFXDRy2SlXgREi557U3AwHwYDVR0jBBgwFoAUrPqdOz/vFXDRy2SlXgREi557
-U3AwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiBkKQYZHIdrdzzo
-BTr8zJUC5jxrSX6FdeaxTnt6v0E5ggIgXdviJXig6hlHShHC3RcXyICjx18oe8lD
-gCBnUTyXf5U=
------END CERTIFICATE-----
-";
+/// A certificate for `localhost` that is its own authority, and its key: public, for these tests only.
+const CA_PEM: &str = include_str!("testdata/localhost.pem");
+const KEY_PEM: &str = include_str!("testdata/localhost-key.pem");
+
+/// Answers one connection over TLS, on a thread of its own.
+fn answering_over_tls() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let certificate = CertificateDer::from_pem_slice(CA_PEM.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(KEY_PEM.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = rustls::Stream::new(&mut connection, &mut socket);
+        // A client that does not trust the certificate hangs up here.
+        if stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+            stream.write_all(answer).unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn https_is_spoken_with_whom_the_ca_file_vouches_for_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, CA_PEM).unwrap();
+    let with_ca = OidcOptions { ca_file: Some(path), ..options() };
+    let call = async |options: &OidcOptions, host: &str| {
+        let url = format!("https://{host}:{}/", answering_over_tls().port());
+        let client = HttpClient::new(options).unwrap();
+        client.send(get(&url), PlainHttp::Refused).await
+    };
+    let trusted = call(&with_ca, "localhost").await;
+    assert_eq!(trusted.unwrap().into_body(), b"{}");
+    let stranger = call(&options(), "localhost").await;
+    assert!(matches!(stranger, Err(HttpProblem::Transport(_))));
+    let other_name = call(&with_ca, "127.0.0.1").await;
+    assert!(matches!(other_name, Err(HttpProblem::Transport(_))));
+}

@@ -7,7 +7,8 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use openidconnect::core::{CoreJsonWebKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm};
-use openidconnect::{JsonWebKey, JsonWebKeyAlgorithm, JsonWebKeyUse};
+use openidconnect::{AccessToken, AccessTokenHash, JsonWebKey, JsonWebKeyAlgorithm, JsonWebKeyUse};
+use sha2::{Digest, Sha256};
 
 use super::error::IdTokenProblem;
 
@@ -86,6 +87,17 @@ impl SigningKey {
     /// Verifies a signature.
     pub(super) fn verify(&self, algorithm: &Algorithm, message: &[u8], signature: &[u8]) -> Result<(), IdTokenProblem> {
         self.key.verify_signature(&algorithm.jws, message, signature).map_err(IdTokenProblem::Signature)
+    }
+
+    /// Whether this is the `at_hash` of an access token (OIDC Core, section 3.1.3.6).
+    ///
+    /// For `EdDSA` no document names the hash: most take Ed25519's own SHA-512, some SHA-256.
+    pub(super) fn is_hash_of(&self, token: &AccessToken, algorithm: &Algorithm, hash: &str) -> bool {
+        let expected = AccessTokenHash::from_token(token, &algorithm.jws, &self.key);
+        let by_the_algorithm = expected.is_ok_and(|expected| expected.as_str() == hash);
+        let left_half = &Sha256::digest(token.secret())[..16];
+        let by_sha256 = BASE64_URL_SAFE_NO_PAD.encode(left_half) == hash;
+        by_the_algorithm || (self.shape == Shape::Ed25519 && by_sha256)
     }
 
     fn fits(&self, algorithm: &Algorithm) -> bool {

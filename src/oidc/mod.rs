@@ -1,4 +1,4 @@
-//! The OpenID Connect relying party: finding a provider, sending people to it, and judging what it says
+//! The relying party of OIDC: finding a provider, sending people to it, and judging what it says
 //! about those who come back.
 //!
 //! It knows nothing of the database, of HTTP servers or of the log: who the person is to authlog, and
@@ -34,6 +34,7 @@ pub use self::addresses::Refusal;
 use self::cache::ProviderCache;
 use self::claims::{Claims, Email};
 pub use self::claims::{EmailVerified, VerifiedIdentity};
+use self::error::FetchFailure;
 pub use self::error::{
     ConfigProblem, DiscoveryProblem, ExchangeProblem, HttpClientProblem, HttpProblem, IdTokenProblem, JsonProblem,
     OidcError,
@@ -110,9 +111,16 @@ impl OidcClient {
 
     /// Fetches and checks a provider's documents, remembered ones notwithstanding: for configuring it.
     ///
+    /// Only here must there be a usable key. At a sign-in a set without one says no more than that the ID
+    /// token does not verify, as it does for a set without the right one.
+    ///
     /// Errors: [`OidcError::Discovery`], [`OidcError::HttpClient`].
     pub async fn discover(&self, issuer: &IssuerUrl) -> Result<Discovered, OidcError> {
-        Ok(provider::fetch(&self.http, issuer).await?.discovered)
+        let provider = provider::fetch(&self.http, issuer).await?;
+        if provider.keys.is_empty() {
+            return Err(FetchFailure::from(DiscoveryProblem::NoUsableKey).into());
+        }
+        Ok(provider.discovered)
     }
 
     /// The endpoints of the configured provider, remembered for a while.
@@ -155,8 +163,13 @@ impl OidcClient {
         let provider = self.provider(config).await?;
         check_response_issuer(&provider, params.iss)?;
         let answer = token::exchange_code(&self.http, &provider, config, &params).await?;
-        let expected =
-            Expected { issuer: config.issuer.as_str(), client_id: &config.client_id, nonce: params.nonce, now };
+        let expected = Expected {
+            issuer: config.issuer.as_str(),
+            client_id: &config.client_id,
+            nonce: params.nonce,
+            access_token: answer.access_token(),
+            now,
+        };
         let token = UnverifiedToken::parse(answer.id_token()?)?;
         let token = self.verify(config, &provider, &token, &expected).await?;
         self.identity(&provider, &answer, token).await
@@ -168,6 +181,8 @@ impl OidcClient {
     }
 
     /// Verifies with the keys at hand, and if none is the token's, with newer ones.
+    ///
+    /// A wrong signature may be that of a new key under an old id, so it counts as an unknown key, too.
     async fn verify(
         &self,
         config: &ProviderConfig,
@@ -176,7 +191,7 @@ impl OidcClient {
         expected: &Expected<'_>,
     ) -> Result<VerifiedToken, OidcError> {
         let unknown = match token.verify(&provider.keys, expected) {
-            Err(unknown @ IdTokenProblem::UnknownKey(_)) => unknown,
+            Err(unknown @ (IdTokenProblem::UnknownKey(_) | IdTokenProblem::Signature(_))) => unknown,
             other => return Ok(other?),
         };
         let fetch = || provider::fetch_keys(&self.http, provider);
@@ -203,7 +218,7 @@ impl OidcClient {
             let userinfo = match userinfo.await {
                 Err(error) if email.address.is_none() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "userinfo is left out of a sign-in");
+                    tracing::warn!(?error, "userinfo is left out of a sign-in");
                     Claims::new()
                 }
                 Ok(userinfo) => userinfo,
@@ -238,3 +253,7 @@ fn check_response_issuer(provider: &Provider, iss: Option<&str>) -> Result<(), E
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

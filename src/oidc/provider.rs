@@ -73,7 +73,7 @@ type Metadata = ProviderMetadata<
     CoreSubjectIdentifierType,
 >;
 
-/// Fetches the discovery document and the keys, and checks both.
+/// Fetches the discovery document and the keys. The endpoints are usable; whether a key is, may be asked.
 pub(super) async fn fetch(http: &Arc<HttpClient>, issuer: &IssuerUrl) -> Result<Provider, FetchFailure> {
     http.reload().await?;
     let expected = openidconnect::IssuerUrl::new(issuer.as_str().to_owned())
@@ -89,7 +89,7 @@ pub(super) async fn fetch_keys(http: &Arc<HttpClient>, provider: &Provider) -> R
     let url = JsonWebKeySetUrl::from_url(provider.discovered.jwks_uri.clone());
     let send = http.caller(provider.plain_http());
     let set = CoreJsonWebKeySet::fetch_async(&url, &send).await.map_err(problem)?;
-    Ok(usable_keys(&set)?)
+    Ok(admitted(&set))
 }
 
 fn plain_http(issuer: &IssuerUrl) -> PlainHttp {
@@ -119,16 +119,8 @@ fn judge(issuer: &IssuerUrl, metadata: &Metadata) -> Result<Provider, DiscoveryP
             .additional_metadata()
             .authorization_response_iss_parameter_supported
             .unwrap_or(false),
-        keys: usable_keys(metadata.jwks())?,
+        keys: admitted(metadata.jwks()),
     })
-}
-
-fn usable_keys(set: &CoreJsonWebKeySet) -> Result<Vec<SigningKey>, DiscoveryProblem> {
-    let keys = admitted(set);
-    if keys.is_empty() {
-        return Err(DiscoveryProblem::NoUsableKey);
-    }
-    Ok(keys)
 }
 
 fn endpoint(name: &'static str, url: &Url, plain: PlainHttp) -> Result<Url, DiscoveryProblem> {
@@ -159,13 +151,19 @@ fn secret_by(methods: Option<&Vec<CoreClientAuthMethod>>) -> Option<AuthType> {
 fn problem(error: DiscoveryError<HttpProblem>) -> DiscoveryProblem {
     match error {
         DiscoveryError::Request(problem) => DiscoveryProblem::Fetch(problem),
-        DiscoveryError::Validation(reason) => DiscoveryProblem::Issuer(reason),
+        DiscoveryError::Validation(reason) => DiscoveryProblem::Issuer(quoted(&reason)),
         DiscoveryError::Response(status, _, reason) => {
-            DiscoveryProblem::Malformed(format!("{reason} (status {})", status.as_u16()))
+            let reason = format!("{reason} (status {})", status.as_u16());
+            DiscoveryProblem::Malformed(quoted(&reason))
         }
-        DiscoveryError::Parse(error) => DiscoveryProblem::Malformed(error.to_string()),
-        other => DiscoveryProblem::Malformed(other.to_string()),
+        DiscoveryError::Parse(error) => DiscoveryProblem::Malformed(quoted(&error.to_string())),
+        other => DiscoveryProblem::Malformed(quoted(&other.to_string())),
     }
+}
+
+/// The reasons quote the provider: without control characters, and not at any length.
+fn quoted(reason: &str) -> String {
+    reason.escape_debug().take(300).collect()
 }
 
 #[cfg(test)]

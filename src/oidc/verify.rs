@@ -8,6 +8,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
+use openidconnect::AccessToken;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -30,6 +31,7 @@ pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
     pub(super) nonce: &'a str,
+    pub(super) access_token: &'a AccessToken,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -72,6 +74,11 @@ impl<'a> UnverifiedToken<'a> {
         check_audience(&claims, expected.client_id)?;
         check_times(&claims, expected.now.timestamp())?;
         check_nonce(&claims, expected.nonce)?;
+        // It may be left out in the code flow (section 3.1.3.6); a wrong one is another answer's.
+        let is_right = |hash: &str| key.is_hash_of(expected.access_token, &self.algorithm, hash);
+        if claims.get("at_hash").is_some_and(|hash| !hash.as_str().is_some_and(is_right)) {
+            return Err(IdTokenProblem::Claim("at_hash"));
+        }
         Ok(VerifiedToken { subject: subject(&claims)?.to_owned(), claims })
     }
 }

@@ -4,8 +4,9 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use chrono::DateTime;
 use openidconnect::core::{CoreEdDsaPrivateSigningKey, CoreJwsSigningAlgorithm};
-use openidconnect::{JsonWebKeyId, PrivateSigningKey};
+use openidconnect::{AccessToken, JsonWebKeyId, PrivateSigningKey};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256, Sha512};
 
 use super::{Expected, UnverifiedToken, VerifiedToken};
 use crate::oidc::error::IdTokenProblem;
@@ -46,6 +47,7 @@ fn verify(token: &str) -> Result<VerifiedToken, IdTokenProblem> {
         issuer: "https://idp.example",
         client_id: "authlog",
         nonce: "n-0S6",
+        access_token: &AccessToken::new("opaque".to_owned()),
         now: DateTime::from_timestamp(NOW, 0).unwrap(),
     };
     UnverifiedToken::parse(token)?.verify(&keys, &expected)
@@ -101,6 +103,8 @@ fn a_claim_of_a_wrong_value_or_type_is_named() {
         ("exp", json!(null)),
         ("iat", json!("1")),
         ("nbf", json!("1")),
+        ("at_hash", json!("AAAA")),
+        ("at_hash", json!(null)),
         ("sub", json!("")),
         ("sub", json!(7)),
         ("sub", json!("a".repeat(256))),
@@ -112,6 +116,14 @@ fn a_claim_of_a_wrong_value_or_type_is_named() {
         assert!(named, "{name}: {value}");
     }
     assert!(with_claim("sub", Some(json!("a".repeat(255)))).is_ok());
+}
+
+#[test]
+fn an_access_token_hash_must_be_that_of_the_access_token() {
+    let half = |digest: &[u8]| json!(BASE64_URL_SAFE_NO_PAD.encode(&digest[..digest.len() / 2]));
+    assert!(with_claim("at_hash", Some(half(&Sha512::digest("opaque")))).is_ok());
+    assert!(with_claim("at_hash", Some(half(&Sha256::digest("opaque")))).is_ok());
+    assert!(with_claim("at_hash", Some(half(&Sha512::digest("another")))).is_err());
 }
 
 #[test]
