@@ -1,6 +1,7 @@
 use crate::relying_party::RelyingParty;
 use devidp::Fault;
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -31,7 +32,9 @@ async fn the_program_serves_the_fault_it_is_told_and_refuses_other_addresses() {
     let key = party.get("/jwks").await.json().unwrap()["keys"][0].clone();
     assert_eq!(key["alg"], "ES256");
 
-    let refused = Command::new(PROGRAM).args(["--listen", "0.0.0.0:0"]).output().await.unwrap();
+    // a program that does not refuse would serve for ever
+    let refused = Command::new(PROGRAM).args(["--listen", "0.0.0.0:0"]).kill_on_drop(true).output();
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap().unwrap();
     let expected = "devidp: 0.0.0.0:0 is not a loopback address: this provider is for the machine it runs on only\n";
     assert_eq!((refused.status.code(), String::from_utf8(refused.stderr).unwrap().as_str()), (Some(1), expected));
 }

@@ -3,6 +3,7 @@ use devidp::browser::{self, BrowserError};
 use devidp::wire::Request;
 use devidp::{Account, Algorithm, ClaimsIn, DevIdp, Options, Served, StartError};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn claims_without_times(token: &IdToken) -> Value {
     let mut claims = token.claims();
@@ -177,7 +178,8 @@ async fn it_listens_on_loopback_only_and_is_gone_when_dropped() {
     let mut kept_alive = tokio::net::TcpStream::connect(&address).await.unwrap();
     drop(provider);
     let mut nothing = [0; 1];
-    let read = tokio::io::AsyncReadExt::read(&mut kept_alive, &mut nothing).await;
+    let read = tokio::io::AsyncReadExt::read(&mut kept_alive, &mut nothing);
+    let read = tokio::time::timeout(Duration::from_secs(10), read).await.expect("the connection is still open");
     assert!(matches!(read, Ok(0) | Err(_)), "the connection is open");
     assert!(tokio::net::TcpStream::connect(&address).await.is_err());
 }
