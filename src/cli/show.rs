@@ -27,14 +27,14 @@ pub(super) async fn setup_status(settings: &Settings, json: bool) -> Result<(), 
     let row = row.ok_or_else(|| Failure::failed("the log is empty; `authlog serve` writes its first event"))?;
     let ready = row.state == aggregates::SetupState::Ready;
     if json {
-        let mut status = json!({
+        let status = json!({
             "instance_id": row.instance_id,
             "state": row.state.as_str(),
+            "setup_mode": !ready,
+            "is_configured": ready,
             "runtime_mode": "remote",
             "remote_auth_mode": "oidc",
         });
-        let (name, value) = if ready { ("is_configured", true) } else { ("setup_mode", true) };
-        status[name] = value.into();
         line(&status.to_string())?;
         return Ok(());
     }

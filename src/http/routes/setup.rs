@@ -24,12 +24,10 @@ pub struct StatusAnswer {
     instance_id: Uuid,
     /// `uninitialized`, `bootstrap_pending`, `idp_configured`, `owner_created` or `ready`.
     state: &'static str,
-    /// There while the instance is not ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    setup_mode: Option<bool>,
-    /// There once the instance is ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_configured: Option<bool>,
+    /// Whether the instance is not ready.
+    setup_mode: bool,
+    /// Whether the instance is ready.
+    is_configured: bool,
     runtime_mode: &'static str,
     remote_auth_mode: &'static str,
 }
@@ -42,8 +40,8 @@ pub async fn status(State(service): State<Service>) -> Result<Json<StatusAnswer>
     Ok(Json(StatusAnswer {
         instance_id: status.instance_id.0,
         state: status.state.as_str(),
-        setup_mode: (!ready).then_some(true),
-        is_configured: ready.then_some(true),
+        setup_mode: !ready,
+        is_configured: ready,
         runtime_mode: "remote",
         remote_auth_mode: "oidc",
     }))
