@@ -14,6 +14,7 @@ use authlog::log::{
 };
 use projections::{ActorRef, ClaimKind, Metadata, ReadModels, Row as _, SetupRow, UserRow};
 use sqlx::Connection as _;
+use support::proxy::{Cut, Proxy};
 use support::{Backend, TestDatabase};
 use uuid::Uuid;
 
@@ -246,7 +247,86 @@ async fn no_address_stands_in_the_log_in_clear(backend: Backend) {
     assert_eq!(UserRow::TABLE.name, "users");
 }
 
+async fn a_read_model_that_refuses_a_unit_refuses_it_alone(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    let mut orphan = invitation(&log, "carol@example.com");
+    let event = Event::from(UserEvent::RoleChanged { role: aggregates::Role::Admin, changed_by: UserId(orphan.id) });
+    let stream = orphan.events[0].stream.clone();
+    orphan.events = vec![seal(stream, 1, event, &metadata(orphan.id), &authlog::log::Keys::new()).unwrap()];
+    let neighbour = invitation(&log, "bob@example.com");
+    let (refused, taken) = tokio::join!(log.append(orphan), log.append(neighbour));
+    assert!(matches!(refused, Err(AppendError::Refused(_))), "{refused:?}");
+    taken.unwrap();
+    assert_dense(&whole_log(&log).await);
+}
+
+async fn the_audit_trail_alone_may_be_set_aside_and_says_so(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    execute(&database, "INSERT INTO audit_1 (id, action, resource_type, created_at) VALUES (3, 'x', 'x', 0)")
+        .await
+        .unwrap();
+    execute(&database, "CREATE UNIQUE INDEX one_action ON audit_1 (action)").await.unwrap();
+    log.append(invitation(&log, "bob@example.com")).await.unwrap();
+    assert!(log.read().read_head().await.unwrap().layout.0["audit"].aside_since.is_none());
+    log.append(invitation(&log, "carol@example.com")).await.unwrap();
+    let head = log.read().read_head().await.unwrap();
+    assert_eq!((head.position, head.layout.0["audit"].aside_since), (3, Some(3)));
+    assert_eq!(log.read().count::<UserRow>("", &[]).await.unwrap(), 2);
+    log.append(invitation(&log, "dave@example.com")).await.unwrap();
+    assert_eq!(log.read().read_head().await.unwrap().layout.0["audit"].aside_since, Some(3));
+    assert_dense(&whole_log(&log).await);
+}
+
+async fn behind_a_proxy() -> (TestDatabase, Proxy, Log, WriterHandle) {
+    let mut database = TestDatabase::new(Backend::Postgres).await;
+    let proxy = Proxy::before(database.url.as_ref().unwrap()).await;
+    database.location = authlog::log::Location::Postgres { url: proxy.url.clone().into() };
+    let (log, writer) = opened(&database).await;
+    (database, proxy, log, writer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_whose_commit_answer_was_lost_is_found_in_the_log_and_acknowledged() {
+    let (_database, proxy, log, _writer) = behind_a_proxy().await;
+    proxy.cut(Cut::BeforeTheClient);
+    let committed = log.append(invitation(&log, "bob@example.com")).await.unwrap();
+    assert_eq!((committed.position, proxy.cuts()), (2, 1));
+    log.append(invitation(&log, "carol@example.com")).await.unwrap();
+    let events = whole_log(&log).await;
+    assert_eq!(events.len(), 3);
+    assert_dense(&events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_whose_commit_never_arrived_is_refused_and_leaves_no_trace() {
+    let (_database, proxy, log, _writer) = behind_a_proxy().await;
+    proxy.cut(Cut::BeforeTheServer);
+    let refused = log.append(invitation(&log, "bob@example.com")).await;
+    assert!(matches!(refused, Err(AppendError::Store(_))), "{refused:?}");
+    assert_eq!(proxy.cuts(), 1);
+    assert_eq!(log.append(invitation(&log, "bob@example.com")).await.unwrap().position, 2);
+    assert_dense(&whole_log(&log).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_together_on_an_empty_database_agree_on_one_instance() {
+    let database = TestDatabase::new(Backend::Postgres).await;
+    let (first, second, third) = tokio::join!(opened(&database), opened(&database), opened(&database));
+    let nodes = [first, second, third];
+    let events = whole_log(&nodes[0].0).await;
+    assert_eq!(events.len(), 1);
+    for (node, (log, _)) in nodes.iter().enumerate() {
+        log.append(invitation(log, &format!("u{node}@example.com"))).await.unwrap();
+    }
+    assert_dense(&whole_log(&nodes[0].0).await);
+    assert_eq!(nodes[0].0.read().count::<UserRow>("", &[]).await.unwrap(), 3);
+}
+
 on_both_databases!(
+    a_read_model_that_refuses_a_unit_refuses_it_alone,
+    the_audit_trail_alone_may_be_set_aside_and_says_so,
     a_new_log_begins_with_the_instance,
     positions_are_dense_when_a_crowd_appends_at_once,
     of_units_that_read_one_version_one_gets_through,

@@ -71,9 +71,14 @@ impl MasterKey {
     fn make(path: &Path) -> Result<Self, MasterKeyError> {
         let key = Key::random().map_err(MasterKeyError::Random)?;
         let text = Zeroizing::new(format!("{}\n", hex::encode(key.bytes())));
-        write_private(path, text.as_bytes())
-            .map_err(|source| MasterKeyError::File { path: path.to_owned(), source })?;
-        Ok(Self(key))
+        match write_private(path, text.as_bytes()) {
+            Ok(()) => Ok(Self(key)),
+            // Another node that starts at the same time was faster: its key stands.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::parse(&read_private(path)?, &path.display().to_string())
+            }
+            Err(source) => Err(MasterKeyError::File { path: path.to_owned(), source }),
+        }
     }
 
     /// Wraps `key` under its id.
@@ -115,7 +120,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, MasterKeyError> {
 /// takes the place of another.
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    let draft = path.with_extension(format!("{}.new", uuid::Uuid::now_v7().simple()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&draft)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
     fs::remove_file(&draft)?;

@@ -23,6 +23,8 @@ pub(super) struct Group<'a> {
     pub connection: &'a mut WriteConnection,
     pub dialect: Dialect,
     pub hasher: &'a KeyedHasher,
+    /// Whether the audit trail is to be set aside, because the database refused its rows in the attempt before.
+    pub without_audit: bool,
 }
 
 /// What became of a group.
@@ -40,6 +42,8 @@ pub(super) struct Written {
 pub(super) enum GroupError {
     /// Nothing was committed.
     Store(sqlx::Error),
+    /// Nothing was committed: the database refused the rows of the audit trail, and of nothing else.
+    Audit(sqlx::Error),
     /// The COMMIT was sent and its answer did not come. If it happened, the event at `position` is of this unit.
     CommitLost { position: i64, unit: Uuid, outcomes: Vec<Outcome>, error: sqlx::Error },
 }
@@ -92,6 +96,9 @@ impl Group<'_> {
         let mut head = self.lock_head().await?;
         let locked_at = head.position;
         head.recorded_at = head.recorded_at.max(clock.now_micros());
+        if self.without_audit {
+            set_audit_aside(&mut head);
+        }
         let mut versions = self.versions(units).await?;
         let mut models = self.load_models(units, &head).await?;
 
@@ -111,7 +118,7 @@ impl Group<'_> {
 
         self.insert_events(&taken, locked_at, head.recorded_at).await?;
         self.change_keys(&taken).await?;
-        self.move_models(&mut models, &mut head).await?;
+        self.move_models(&mut models, &head).await?;
         self.connection.run(self.dialect.move_head(), &head.encode()?).await?;
         match self.connection.commit().await {
             Ok(()) => Ok(Written { outcomes, models, head, moved: true }),
@@ -177,7 +184,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    async fn move_models(&mut self, models: &mut ReadModels, head: &mut Head) -> Result<(), GroupError> {
+    async fn move_models(&mut self, models: &mut ReadModels, head: &Head) -> Result<(), GroupError> {
         for rows in models.tables() {
             let table = rows.table();
             if head.layout.is_aside(table.name) {
@@ -188,10 +195,33 @@ impl Group<'_> {
                 self.connection.run(&self.dialect.delete_by_keys(table, set), &keys).await?;
             }
             if let Some(changed) = rows.upserts_json() {
-                self.connection.run(&self.dialect.upsert(table, set), &changed).await?;
+                let written = self.connection.run(&self.dialect.upsert(table, set), &changed).await;
+                written.map_err(|error| match table.name {
+                    AUDIT if blames_the_data(&error) => GroupError::Audit(error),
+                    _ => GroupError::Store(error),
+                })?;
             }
         }
         Ok(())
+    }
+}
+
+/// From the next event on the audit trail is not kept up, until it is rebuilt.
+fn set_audit_aside(head: &mut Head) {
+    let next = head.position + 1;
+    if let Some(state) = head.layout.0.get_mut(AUDIT) {
+        state.aside_since.get_or_insert(next);
+    }
+}
+
+/// Whether the database refused what it was given, rather than failed itself.
+pub(super) fn blames_the_data(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.code() {
+        // SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation); SQLite's CONSTRAINT and MISMATCH.
+        Some(code) if code.len() == 5 => code.starts_with("22") || code.starts_with("23"),
+        Some(code) => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 19 | 20)),
+        None => false,
     }
 }
 
@@ -218,9 +248,7 @@ fn take(
         Err(FoldError::Claimed(claim)) => return Err(AppendError::Claimed(claim)),
         Err(error @ FoldError::Audit { .. }) => {
             tracing::error!(%error, "the audit trail is set aside until it is rebuilt");
-            if let Some(state) = head.layout.0.get_mut(AUDIT) {
-                state.aside_since.get_or_insert(head.position + 1);
-            }
+            set_audit_aside(head);
         }
         Err(error @ FoldError::Broken { .. }) => {
             tracing::error!(%error, unit = %unit.id, "a read model refuses a unit");

@@ -58,7 +58,9 @@ pub enum OpenError {
 impl From<GroupError> for OpenError {
     fn from(error: GroupError) -> Self {
         match error {
-            GroupError::Store(error) | GroupError::CommitLost { error, .. } => Self::Store(error),
+            GroupError::Store(error) | GroupError::Audit(error) | GroupError::CommitLost { error, .. } => {
+                Self::Store(error)
+            }
         }
     }
 }
@@ -187,7 +189,7 @@ async fn create_instance(
     let (instance_key, wrapped) = keyring.make(&KeyId::Instance).map_err(KeyringError::Random)?;
     let unit = first_unit(wrapped)?;
     let hasher = hasher_of(&instance_key);
-    let group = Group { connection, dialect: target.dialect(), hasher: &hasher };
+    let group = Group { connection, dialect: target.dialect(), hasher: &hasher, without_audit: false };
     let written = group.write(&[&unit], clock).await?;
     match written.outcomes.into_iter().next() {
         Some(Ok(_) | Err(AppendError::Moved(_))) | None => Ok(()),

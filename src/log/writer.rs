@@ -18,7 +18,7 @@ use projections::{KeyedHasher, ReadModels};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::connection::{WriteConnection, WriteTarget};
-use super::group::{Group, GroupError, Outcome};
+use super::group::{Group, GroupError, Outcome, blames_the_data};
 use super::head::Head;
 use super::unit::{AppendError, Committed, Unit};
 use crate::clock::Clock;
@@ -101,7 +101,7 @@ impl Writer {
 
     async fn settle(&mut self, error: GroupError, units: usize) -> Vec<Outcome> {
         match error {
-            GroupError::Store(error) => {
+            GroupError::Store(error) | GroupError::Audit(error) => {
                 let error = Arc::new(error);
                 tracing::error!(%error, units, "the database failed while events were written");
                 vec![Err(AppendError::Store(error)); units]
@@ -156,12 +156,24 @@ impl Writer {
         Ok(self.connection.insert(connection))
     }
 
-    /// Writes a group in one transaction. After an error the connection is dropped: what state it is in is nobody's concern.
+    /// Writes a group. When only the rows of the audit trail are refused, the group is written again without them: trying
+    /// again costs nothing while all is well, where a savepoint would cost every group two round trips.
     async fn group(&mut self, units: &[&Unit]) -> Result<Vec<Outcome>, GroupError> {
+        match self.transaction(units, false).await {
+            Err(GroupError::Audit(error)) => {
+                tracing::error!(%error, "the audit trail is set aside until it is rebuilt");
+                self.transaction(units, true).await
+            }
+            written => written,
+        }
+    }
+
+    /// One transaction. After an error the connection is dropped: what state it is in is nobody's concern.
+    async fn transaction(&mut self, units: &[&Unit], without_audit: bool) -> Result<Vec<Outcome>, GroupError> {
         let dialect = self.target.dialect();
         let (hasher, clock) = (self.hasher.clone(), self.clock.clone());
         let connection = self.connected().await?;
-        match (Group { connection, dialect, hasher: &hasher }).write(units, &clock).await {
+        match (Group { connection, dialect, hasher: &hasher, without_audit }).write(units, &clock).await {
             Ok(written) => {
                 if written.moved {
                     self.observer.committed(&written.models, &written.head);
@@ -174,16 +186,5 @@ impl Writer {
                 Err(error)
             }
         }
-    }
-}
-
-/// Whether the database refused what it was given, rather than failed itself.
-fn blames_the_data(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    match error.code() {
-        // SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation); SQLite's CONSTRAINT and MISMATCH.
-        Some(code) if code.len() == 5 => code.starts_with("22") || code.starts_with("23"),
-        Some(code) => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 19 | 20)),
-        None => false,
     }
 }
