@@ -21,7 +21,7 @@ pub(super) struct Beside {
 pub(super) struct Turn<'a> {
     slot: MutexGuard<'a, Option<WriteConnection>>,
     _gate: Option<MutexGuard<'a, ()>>,
-    pub dialect: Dialect,
+    target: &'a WriteTarget,
 }
 
 impl Beside {
@@ -29,17 +29,13 @@ impl Beside {
         Self { target, gate, connection: Arc::default() }
     }
 
-    pub(super) async fn turn(&self) -> sqlx::Result<Turn<'_>> {
-        let mut slot = self.connection.lock().await;
-        let dialect = self.target.dialect();
-        let gate = match dialect {
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        let slot = self.connection.lock().await;
+        let gate = match self.target.dialect() {
             Dialect::Sqlite => Some(self.gate.lock().await),
             Dialect::Postgres => None,
         };
-        if slot.is_none() {
-            *slot = Some(self.target.connect().await?);
-        }
-        Ok(Turn { slot, _gate: gate, dialect })
+        Turn { slot, _gate: gate, target: &self.target }
     }
 }
 
@@ -50,9 +46,8 @@ impl Turn<'_> {
         work: impl AsyncFnOnce(&mut WriteConnection, Dialect) -> sqlx::Result<T>,
     ) -> sqlx::Result<T> {
         // Taken out: should this future be dropped half-way, the connection goes with it.
-        let mut connection = self.slot.take().ok_or(sqlx::Error::PoolClosed)?;
-        connection.begin().await?;
-        let answer = work(&mut connection, self.dialect).await?;
+        let mut connection = self.target.begun(self.slot.take()).await?;
+        let answer = work(&mut connection, self.target.dialect()).await?;
         connection.commit().await?;
         *self.slot = Some(connection);
         Ok(answer)

@@ -81,6 +81,22 @@ impl WriteTarget {
     }
 }
 
+impl WriteTarget {
+    /// A connection with a transaction begun: the one given, or a new one if that has gone since it was last used. Nothing
+    /// has been sent yet, so trying again hides nothing.
+    pub async fn begun(&self, kept: Option<WriteConnection>) -> sqlx::Result<WriteConnection> {
+        if let Some(mut connection) = kept {
+            match connection.begin().await {
+                Ok(()) => return Ok(connection),
+                Err(error) => tracing::info!(%error, "the connection that writes is gone; making another"),
+            }
+        }
+        let mut connection = self.connect().await?;
+        connection.begin().await?;
+        Ok(connection)
+    }
+}
+
 impl WriteConnection {
     /// Begins a transaction that will write. On SQLite it takes the write lock at once: a deferred transaction that upgrades
     /// fails when somebody else wrote in between.

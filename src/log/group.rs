@@ -20,6 +20,7 @@ const AUDIT: &str = "audit";
 pub(super) type Outcome = Result<Committed, AppendError>;
 
 pub(super) struct Group<'a> {
+    /// With a transaction begun.
     pub connection: &'a mut WriteConnection,
     pub dialect: Dialect,
     pub hasher: &'a KeyedHasher,
@@ -92,7 +93,6 @@ struct VersionRow {
 
 impl Group<'_> {
     pub(super) async fn write(mut self, units: &[&Unit], clock: &Clock) -> Result<Written, GroupError> {
-        self.connection.begin().await?;
         let mut head = self.lock_head().await?;
         let locked_at = head.position;
         head.recorded_at = head.recorded_at.max(clock.now_micros());

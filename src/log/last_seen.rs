@@ -25,7 +25,7 @@ impl Log {
     /// When the database fails.
     pub async fn note_last_seen(&self, id: &str, seen_at: UnixSeconds) -> sqlx::Result<()> {
         let argument = serde_json::json!({ "id": id, "seen_at": seen_at }).to_string();
-        let turn = self.beside.turn().await?;
+        let turn = self.beside.turn().await;
         turn.transaction(async |connection, dialect| {
             let sql = match dialect {
                 Dialect::Sqlite => {

@@ -177,7 +177,7 @@ impl Log {
         }
         let (_, wrapped) = self.keyring.make(id)?;
         let argument = serde_json::json!([{ "id": id.to_string(), "wrapped": wrapped }]).to_string();
-        let turn = self.beside.turn().await?;
+        let turn = self.beside.turn().await;
         turn.transaction(async |connection, dialect| connection.run(dialect.insert_keys(), &argument).await).await?;
         Ok(())
     }

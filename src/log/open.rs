@@ -189,6 +189,7 @@ async fn create_instance(
     let (instance_key, wrapped) = keyring.make(&KeyId::Instance).map_err(KeyringError::Random)?;
     let unit = first_unit(wrapped)?;
     let hasher = hasher_of(&instance_key);
+    connection.begin().await?;
     let group = Group { connection, dialect: target.dialect(), hasher: &hasher, without_audit: false };
     let written = group.write(&[&unit], clock).await?;
     match written.outcomes.into_iter().next() {

@@ -69,7 +69,7 @@ impl Log {
             request,
         })
         .map_err(decode)?;
-        let turn = self.beside.turn().await?;
+        let turn = self.beside.turn().await;
         turn.transaction(async |connection, dialect| {
             let sql = Statements(dialect);
             if dialect == Dialect::Postgres {
@@ -104,7 +104,7 @@ impl Log {
     /// When the database fails.
     pub async fn take_request(&self, state: &str) -> sqlx::Result<Option<PendingRequest>> {
         let argument = serde_json::json!({ "state_hash": hash(state) }).to_string();
-        let turn = self.beside.turn().await?;
+        let turn = self.beside.turn().await;
         let rows = turn
             .transaction(async |connection, dialect| {
                 connection.texts(Statements(dialect).take(), Some(&argument)).await
@@ -119,7 +119,7 @@ impl Log {
     /// # Errors
     /// When the database fails.
     pub async fn void_setup_requests(&self) -> sqlx::Result<()> {
-        let turn = self.beside.turn().await?;
+        let turn = self.beside.turn().await;
         turn.transaction(async |connection, _| {
             connection.simple("DELETE FROM pending_requests WHERE purpose = 'setup'").await
         })

@@ -139,8 +139,7 @@ impl Writer {
 
     async fn try_look_up(&mut self, position: i64, unit: uuid::Uuid) -> sqlx::Result<bool> {
         let dialect = self.target.dialect();
-        let connection = self.connected().await?;
-        connection.begin().await?;
+        let connection = self.begun().await?;
         connection.texts(dialect.lock_head(), None).await?;
         let sql = format!("{} WHERE position = {position}", dialect.select_events());
         let rows = connection.texts(&sql, None).await?;
@@ -148,11 +147,9 @@ impl Writer {
         Ok(rows.iter().any(|row| row.contains(&unit.to_string())))
     }
 
-    async fn connected(&mut self) -> sqlx::Result<&mut WriteConnection> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.target.connect().await?,
-        };
+    /// The connection, with a transaction begun.
+    async fn begun(&mut self) -> sqlx::Result<&mut WriteConnection> {
+        let connection = self.target.begun(self.connection.take()).await?;
         Ok(self.connection.insert(connection))
     }
 
@@ -172,7 +169,7 @@ impl Writer {
     async fn transaction(&mut self, units: &[&Unit], without_audit: bool) -> Result<Vec<Outcome>, GroupError> {
         let dialect = self.target.dialect();
         let (hasher, clock) = (self.hasher.clone(), self.clock.clone());
-        let connection = self.connected().await?;
+        let connection = self.begun().await?;
         match (Group { connection, dialect, hasher: &hasher, without_audit }).write(units, &clock).await {
             Ok(written) => {
                 if written.moved {
