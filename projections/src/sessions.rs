@@ -48,7 +48,7 @@ impl Row for SessionRow {
             Column::text("user_agent").nullable(),
         ],
         key: "id",
-        indexes: &[Index::unique(&["token_hash"]), Index::on(&["user_id", "created_at"])],
+        indexes: &[Index::unique(&["token_hash"]), Index::on(&["user_id", "created_at"]), Index::on(&["expires_at"])],
     };
 
     fn key(&self) -> Key {

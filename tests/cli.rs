@@ -1,0 +1,171 @@
+//! The command line, beside a running server and without one.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use devidp::{Account, DevIdp};
+use serde_json::{Value, json};
+use support::server::{Instance, Server, flags, run};
+use support::{Backend, TestDatabase};
+
+async fn json_of(flags: &[String], arguments: &[&str]) -> Value {
+    let (code, stdout, stderr) = run(flags, arguments).await;
+    assert_eq!(code, 0, "{arguments:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+async fn a_bootstrap_token_is_issued_with_and_without_a_server(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let flags = flags(&database);
+    let without = json_of(&flags, &["setup", "token", "--json", "--ttl", "1h"]).await;
+    let mut server = Server::start(&database).await;
+    let verify = |token: Value| server.post("/v1/setup/bootstrap-token/verify", None, json!({ "token": token }));
+    let beside = json_of(&flags, &["setup", "token", "--json"]).await;
+    verify(without["token"].clone()).await.refused(401, "invalid_token");
+    verify(beside["token"].clone()).await.ok(200);
+    assert_eq!(beside["token"].as_str().unwrap().len(), 64);
+    let status = json_of(&flags, &["setup", "status", "--json"]).await;
+    assert_eq!(status, server.get("/v1/public/setup-status", None).await.ok(200));
+    assert_eq!(server.stop().await, 0);
+    assert_eq!(json_of(&flags, &["setup", "status", "--json"]).await, status);
+}
+
+async fn setup_begins_again_after_a_restart_and_nobody_keeps_anything(backend: Backend) {
+    let provider = DevIdp::start(devidp::Options::default()).unwrap();
+    let database = TestDatabase::new(backend).await;
+    let server = Server::start(&database).await;
+    let setup = server.open_setup_session().await;
+    server.configure(&setup, provider.issuer()).await.ok(200);
+    let redirect = json!({ "redirect_uri": support::server::REDIRECT_URI });
+    let begun = server.post("/v1/setup/owner/start-oidc", Some(&setup), redirect).await.ok(200);
+    let callback = support::server::at_the_provider(&begun, "alice").await;
+    server.post("/v1/setup/owner/verify-oidc", Some(&setup), callback).await.ok(200);
+
+    let (code, _, stderr) = run(&server.flags, &["setup", "restart"]).await;
+    assert_eq!((code, stderr.contains("--yes")), (2, true), "{stderr}");
+    let (code, _, stderr) = run(&server.flags, &["setup", "restart", "--yes"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    let status = server.get("/v1/public/setup-status", None).await.ok(200);
+    assert_eq!(status["state"], "uninitialized");
+    server.get("/v1/setup/summary", Some(&setup)).await.refused(401, "invalid_session");
+
+    let owner = server.set_up(&provider).await;
+    assert_eq!(server.get("/v1/users", Some(&owner)).await.ok(200)["total"], 1);
+    let (code, _, stderr) = run(&server.flags, &["setup", "restart", "--yes"]).await;
+    assert_eq!((code, stderr.contains("already_configured")), (1, true), "{stderr}");
+}
+
+async fn the_provider_is_shown_removed_and_set_from_the_host(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let server = &instance.server;
+    let shown = json_of(&server.flags, &["idp", "show", "--json"]).await;
+    assert_eq!(shown["issuer_url"], instance.provider.issuer());
+    assert_eq!(shown["has_client_secret"], true);
+    let (code, _, stderr) = run(&server.flags, &["idp", "remove", "--yes"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    server
+        .get("/v1/auth/oidc/start?redirect_uri=http://127.0.0.1:1/auth/callback", None)
+        .await
+        .refused(500, "oidc_not_configured");
+    server.get("/v1/users/me", Some(&instance.owner)).await.ok(200);
+    let (code, _, stderr) = run(&server.flags, &["idp", "show"]).await;
+    assert_eq!((code, stderr.contains("authlog idp set")), (1, true), "{stderr}");
+
+    let secret = instance.database.folder.path().join("secret.txt");
+    std::fs::write(&secret, format!("{}\n", devidp::Client::SECRET)).unwrap();
+    let secret = secret.display().to_string();
+    let set = ["idp", "set", "--yes", "--issuer-url", instance.provider.issuer(), "--client-id", "authlog-test"];
+    let (code, _, stderr) = run(&server.flags, &[&set[..], &["--client-secret-file", &secret]].concat()).await;
+    assert_eq!(code, 0, "{stderr}");
+    server.get("/v1/users/me", Some(&instance.owner)).await.ok(200);
+    server.sign_in("alice").await.ok(200);
+}
+
+async fn the_owner_is_recovered_with_another_subject_and_the_old_one_is_nobody(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let server = &instance.server;
+    instance.provider.add_account(Account { subject: "alice-2".into(), ..Account::new("alina") });
+    server.sign_in("alina").await.refused(403, "user_not_found");
+    let opened = json_of(&server.flags, &["owner", "recover", "--subject", "alice-2", "--json"]).await;
+    assert!(opened["expires_at"].as_i64().is_some());
+    let signed_in = server.sign_in("alina").await.ok(200);
+    assert_eq!(
+        (&signed_in["user"]["role"], &signed_in["user"]["email"]),
+        (&json!("owner"), &json!("alice@example.com"))
+    );
+    server.get("/v1/users/me", Some(&instance.owner)).await.refused(401, "invalid_session");
+    server.sign_in("alice").await.refused(403, "user_not_found");
+    server.sign_in("alina").await.ok(200);
+}
+
+async fn refused_sign_ins_are_one_counted_event_a_reason(backend: Backend) {
+    let mut instance = Instance::ready(backend).await;
+    for _ in 0..3 {
+        instance.server.sign_in("bob").await.refused(403, "user_not_found");
+    }
+    assert_eq!(instance.server.stop().await, 0);
+    let refused: Vec<Value> =
+        instance.server.events().await.into_iter().filter(|event| event["type"] == "SignInsRefused").collect();
+    let counts: Vec<_> = refused.iter().map(|event| event["payload"]["SignInsRefused"].clone()).collect();
+    assert_eq!(counts, [json!({ "reason": "user_not_found", "count": 3 })]);
+}
+
+async fn events_are_read_by_position_stream_and_type(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let flags = &instance.server.flags;
+    let all = instance.server.events().await;
+    let positions: Vec<i64> = all.iter().map(|event| event["position"].as_i64().unwrap()).collect();
+    assert_eq!(positions, (1..=i64::try_from(all.len()).unwrap()).collect::<Vec<_>>());
+    let lines = async |arguments: &[&str]| {
+        let (code, stdout, stderr) = run(flags, &[&["events", "--json"][..], arguments].concat()).await;
+        assert_eq!(code, 0, "{stderr}");
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    assert_eq!(lines(&["--from", "3", "--to", "5"]).await, all[2..5]);
+    let setup: Vec<Value> = all.iter().filter(|event| event["stream"] == "setup/instance").cloned().collect();
+    assert_eq!(lines(&["--stream", "setup/instance"]).await, setup);
+    let opened: Vec<Value> = all.iter().filter(|event| event["type"] == "SessionOpened").cloned().collect();
+    assert_eq!(lines(&["--type", "SessionOpened"]).await, opened);
+    for wrong in [&["--from", "0"][..], &["--stream", "nothing"], &["--from", "5", "--to", "3"]] {
+        let (code, stdout, _) = run(flags, &[&["events"][..], wrong].concat()).await;
+        assert_eq!((code, stdout.as_str()), (2, ""), "{wrong:?}");
+    }
+    let status = json_of(flags, &["projections", "status", "--json"]).await;
+    assert_eq!(status["head"], positions.len());
+    assert_eq!(status["projections"].as_array().unwrap().len(), 7);
+    assert!(status["projections"].as_array().unwrap().iter().all(|model| model["state"] == "live"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_server_on_a_directory_is_refused_with_one_line() {
+    let database = TestDatabase::new(Backend::Sqlite).await;
+    let server = Server::start(&database).await;
+    let (code, _, stderr) = run(&server.flags, &["serve", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
+    assert!(stderr.contains("another authlog is running on the data directory"), "{stderr}");
+    for name in ["authlog.sock", "authlog.db", "master.key", "authlog.lock"] {
+        let mode = std::fs::metadata(database.folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_where_there_is_no_log_says_what_to_do() {
+    let database = TestDatabase::new(Backend::Sqlite).await;
+    for command in [&["events"][..], &["setup", "status"], &["projections", "status"], &["idp", "show"]] {
+        let (code, stdout, stderr) = run(&flags(&database), command).await;
+        assert_eq!((code, stdout.as_str(), stderr.lines().count()), (1, "", 1), "{stderr}");
+        assert!(stderr.contains("there is no log in"), "{stderr}");
+    }
+}
+
+on_both_databases!(
+    a_bootstrap_token_is_issued_with_and_without_a_server,
+    setup_begins_again_after_a_restart_and_nobody_keeps_anything,
+    the_provider_is_shown_removed_and_set_from_the_host,
+    the_owner_is_recovered_with_another_subject_and_the_old_one_is_nobody,
+    refused_sign_ins_are_one_counted_event_a_reason,
+    events_are_read_by_position_stream_and_type,
+);
