@@ -324,7 +324,20 @@ async fn nodes_that_start_together_on_an_empty_database_agree_on_one_instance() 
     assert_eq!(nodes[0].0.read().count::<UserRow>("", &[]).await.unwrap(), 3);
 }
 
+async fn old_months_of_strangers_are_forgotten_and_nothing_else(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    log.append(invitation(&log, "bob@example.com")).await.unwrap();
+    for month in ["2025-12", "2026-07", "2026-08"] {
+        log.strangers_key(&KeyId::Strangers(month.to_owned())).await.unwrap();
+    }
+    log.destroy_strangers_keys_before("2026-08").await.unwrap();
+    let keys = log.read().database().texts("SELECT id FROM data_keys ORDER BY id", &[]).await.unwrap();
+    assert_eq!((keys.len(), keys[0].as_str(), keys[2].as_str()), (3, "instance", "strangers/2026-08"), "{keys:?}");
+}
+
 on_both_databases!(
+    old_months_of_strangers_are_forgotten_and_nothing_else,
     a_read_model_that_refuses_a_unit_refuses_it_alone,
     the_audit_trail_alone_may_be_set_aside_and_says_so,
     a_new_log_begins_with_the_instance,

@@ -118,5 +118,8 @@ async fn keep_house(service: Service, stop: CancellationToken) {
         if let Err(error) = service.expire_sessions(EXPIRED_SESSIONS_AT_ONCE).await {
             error.log();
         }
+        if let Err(error) = service.forget_strangers().await {
+            error.log();
+        }
     }
 }

@@ -102,6 +102,14 @@ impl Dialect {
         format!("DELETE FROM data_keys WHERE id IN ({})", self.elements("text"))
     }
 
+    /// Deletes the wrapped keys of the months before `{"before": "strangers/2026-08"}`.
+    pub fn delete_old_strangers_keys(self) -> &'static str {
+        match self {
+            Self::Sqlite => "DELETE FROM data_keys WHERE id LIKE 'strangers/%' AND id < $1->>'before'",
+            Self::Postgres => "DELETE FROM data_keys WHERE id LIKE 'strangers/%' AND id < $1::json->>'before'",
+        }
+    }
+
     /// A page of whole events as JSON objects; the text after it is the condition, from `WHERE`.
     pub fn select_events(self) -> &'static str {
         match self {

@@ -167,6 +167,20 @@ impl Log {
         &self.instance_keys
     }
 
+    /// Destroys the keys of the months before `month` (`2026-08`): what was known of strangers then is erased.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn destroy_strangers_keys_before(&self, month: &str) -> sqlx::Result<()> {
+        let argument = serde_json::json!({ "before": KeyId::Strangers(month.to_owned()).to_string() }).to_string();
+        let turn = self.beside.turn().await;
+        turn.transaction(async |connection, dialect| {
+            connection.run(dialect.delete_old_strangers_keys(), &argument).await
+        })
+        .await?;
+        Ok(())
+    }
+
     /// The key of one calendar month for what is known of strangers; made when it is first needed.
     ///
     /// # Errors

@@ -88,6 +88,8 @@ pub struct Slice {
     pub order: Order,
 }
 
+/// Source addresses and user agents of callers nobody knows can be read for so long, and until the end of their month.
+pub const STRANGERS_KEPT_DAYS: i64 = 90;
 /// A user agent is kept up to this length.
 pub const MAX_USER_AGENT_CHARACTERS: usize = 256;
 
@@ -98,11 +100,24 @@ impl Service {
 
     /// The key of this month for what is known of strangers.
     async fn strangers_key(&self) -> Result<KeyId, ApiError> {
-        let month = chrono::DateTime::from_timestamp(self.now().0, 0).unwrap_or_default().format("%Y-%m").to_string();
-        let id = KeyId::Strangers(month);
+        let id = KeyId::Strangers(month_of(self.now()));
         self.log.strangers_key(&id).await.map_err(encryption_error)?;
         Ok(id)
     }
+
+    /// Destroys the keys of months that ended more than [`STRANGERS_KEPT_DAYS`] ago.
+    ///
+    /// # Errors
+    /// `store_error`.
+    pub async fn forget_strangers(&self) -> Result<(), ApiError> {
+        let oldest_kept = month_of(self.now().plus(-STRANGERS_KEPT_DAYS * 24 * 60 * 60));
+        self.log.destroy_strangers_keys_before(&oldest_kept).await.map_err(store_error)
+    }
+}
+
+/// The calendar month of a time, in UTC: `2026-11`.
+fn month_of(time: UnixSeconds) -> String {
+    chrono::DateTime::from_timestamp(time.0, 0).unwrap_or_default().format("%Y-%m").to_string()
 }
 
 /// A database that failed while a call needed it.

@@ -141,7 +141,10 @@ impl Service {
         let call =
             VerifyBootstrapToken { given: TokenHash::of(token), session_token_hash: TokenHash::of(&session_token) };
         match self.run(context, call).await? {
-            Some(expires_at) => Ok(NewToken { token: session_token, expires_at }),
+            Some(expires_at) => {
+                self.log.void_setup_requests().await.map_err(store_error)?;
+                Ok(NewToken { token: session_token, expires_at })
+            }
             None => Err(ApiError::new(ErrorCode::InvalidToken).with_message("the bootstrap token is wrong")),
         }
     }
@@ -170,6 +173,7 @@ impl Service {
         caller: &SetupCaller,
         provider: NewProvider,
     ) -> Result<UnixSeconds, ApiError> {
+        self.log.void_setup_requests().await.map_err(store_error)?;
         let expires_at =
             self.run(context, ConfigureProviderInSetup { session: Some(caller.session), provider }).await?;
         Ok(expires_at.unwrap_or_default())
