@@ -272,6 +272,16 @@ impl ApiError {
         self
     }
 
+    /// The words of an error of ours, as a sentence.
+    #[must_use]
+    pub fn worded(self, error: &impl std::fmt::Display) -> Self {
+        let words = error.to_string();
+        let mut characters = words.chars();
+        let sentence: String =
+            characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).chain(['.']).collect();
+        self.with_message(sentence)
+    }
+
     /// Something to add for people.
     #[must_use]
     pub fn with_details(mut self, details: impl Into<String>) -> Self {

@@ -94,7 +94,7 @@ impl OperatorCommand {
                     (None, Some(email)) => RecoverBy::Address(parse_address(&email)?),
                     _ => {
                         return Err(
-                            ApiError::new(ErrorCode::InvalidInput).with_message("give either a subject or an address")
+                            ApiError::new(ErrorCode::InvalidInput).with_message("Give either a subject or an address.")
                         );
                     }
                 };
@@ -106,5 +106,5 @@ impl OperatorCommand {
 }
 
 fn parse_address(text: &str) -> Result<EmailAddress, ApiError> {
-    EmailAddress::parse(text).map_err(|error| ApiError::new(ErrorCode::InvalidInput).with_message(error.to_string()))
+    EmailAddress::parse(text).map_err(|error| ApiError::new(ErrorCode::InvalidInput).worded(&error))
 }

@@ -43,7 +43,7 @@ fn api_token_error(error: &ApiTokenError) -> ApiError {
         ApiTokenError::ExpiryInThePast => ErrorCode::InvalidInput,
         ApiTokenError::Exists | ApiTokenError::Expired => ErrorCode::InternalError,
     };
-    ApiError::new(code).with_message(error.to_string())
+    ApiError::new(code).worded(error)
 }
 
 impl Service {
@@ -163,7 +163,7 @@ impl Decide for RevokeApiToken {
         let mut token = decision.load::<ApiToken>(StreamId::api_token(self.token)).await?;
         let user_id = token.aggregate.user_id.ok_or_else(|| api_token_error(&ApiTokenError::NotFound))?;
         if actor.user_id != user_id && !actor.role.manages() {
-            return Err(forbidden("your role does not permit this for other users' tokens"));
+            return Err(forbidden("Your role does not permit this for other users' tokens."));
         }
         may_end(decision, actor, user_id).await?;
         let revoke = ApiTokenCommand::Revoke { actor };

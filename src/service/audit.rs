@@ -124,7 +124,8 @@ impl Service {
     /// `internal_error` when the operating system gives no random bytes.
     pub fn seal_cursor(&self, position: i64, order: Order) -> Result<String, ApiError> {
         let sealed = self.log.instance_keys().cursors.seal(order.sql().as_bytes(), &position.to_be_bytes());
-        sealed.map_err(|error| ApiError::new(ErrorCode::InternalError).with_message("no random bytes").caused_by(error))
+        sealed
+            .map_err(|error| ApiError::new(ErrorCode::InternalError).with_message("No random bytes.").caused_by(error))
     }
 
     /// # Errors
@@ -132,7 +133,7 @@ impl Service {
     pub fn open_cursor(&self, cursor: &str, order: Order) -> Result<i64, ApiError> {
         let opened = self.log.instance_keys().cursors.open(order.sql().as_bytes(), cursor).ok();
         let bytes = opened.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
-        let invalid = || ApiError::new(ErrorCode::InvalidInput).with_message("the cursor is not one of this list");
+        let invalid = || ApiError::new(ErrorCode::InvalidInput).with_message("The cursor is not one of this list.");
         bytes.map(i64::from_be_bytes).ok_or_else(invalid)
     }
 }

@@ -41,7 +41,7 @@ impl Caller {
     /// # Errors
     /// `forbidden`.
     pub fn require_role(&self, role: Role) -> Result<(), ApiError> {
-        if self.role >= role { Ok(()) } else { Err(forbidden("your role does not permit this call")) }
+        if self.role >= role { Ok(()) } else { Err(forbidden("Your role does not permit this call.")) }
     }
 
     /// Refuses API tokens; answers the session.
@@ -51,7 +51,7 @@ impl Caller {
     pub fn require_session(&self) -> Result<SessionId, ApiError> {
         match self.credential {
             Credential::Session(session) => Ok(session),
-            Credential::ApiToken(_) => Err(forbidden("this call needs a session; an API token does not do")),
+            Credential::ApiToken(_) => Err(forbidden("This call needs a session; an API token does not do.")),
         }
     }
 
@@ -68,16 +68,16 @@ pub(crate) fn forbidden(message: &'static str) -> ApiError {
 }
 
 pub(crate) fn invalid_session() -> ApiError {
-    ApiError::new(ErrorCode::InvalidSession).with_message("the token is not known or was revoked")
+    ApiError::new(ErrorCode::InvalidSession).with_message("The token is not known or was revoked.")
 }
 
 pub(crate) fn session_expired() -> ApiError {
-    ApiError::new(ErrorCode::SessionExpired).with_message("the session has expired; sign in again")
+    ApiError::new(ErrorCode::SessionExpired).with_message("The session has expired; sign in again.")
 }
 
 /// A database that failed while a session was opened or checked.
 pub(crate) fn session_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApiError {
-    ApiError::new(ErrorCode::SessionError).with_message("the session could not be checked; try again").caused_by(error)
+    ApiError::new(ErrorCode::SessionError).with_message("The session could not be checked; try again.").caused_by(error)
 }
 
 impl Service {
@@ -134,7 +134,7 @@ impl Service {
         }
         let now = self.now();
         if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(ApiError::new(ErrorCode::SessionExpired).with_message("the API token has expired"));
+            return Err(ApiError::new(ErrorCode::SessionExpired).with_message("The API token has expired."));
         }
         self.note_token_use(&token, now).await.map_err(session_error)?;
         let role = api_token_role(token.role, user.role);

@@ -81,7 +81,7 @@ impl Decision {
         let id = KeyId::Person(user);
         let made = self.log.keyring().make(&id);
         let (key, wrapped) = made.map_err(|error| {
-            ApiError::new(ErrorCode::EncryptionError).with_message("a key could not be made").caused_by(error)
+            ApiError::new(ErrorCode::EncryptionError).with_message("A key could not be made.").caused_by(error)
         })?;
         self.keys_made.push((id, key, wrapped));
         Ok(())
@@ -105,7 +105,7 @@ impl Decision {
             .map(|(stream, sequence, event)| seal(stream, sequence, event, &metadata, &keys))
             .collect::<Result<Vec<_>, CodecError>>()
             .map_err(|error| {
-                ApiError::new(ErrorCode::EncryptionError).with_message("an event could not be sealed").caused_by(error)
+                ApiError::new(ErrorCode::EncryptionError).with_message("An event could not be sealed.").caused_by(error)
             })?;
         let keys_made = self.keys_made.into_iter().map(|(id, _, wrapped)| (id, wrapped)).collect();
         Ok(Unit { id, reads: self.reads, events, keys_made, keys_destroyed: self.keys_destroyed })
@@ -149,7 +149,7 @@ impl Service {
     pub async fn run<D: Decide>(&self, context: &CallContext, call: D) -> Result<D::Answer, ApiError> {
         let (service, context) = (self.clone(), context.clone());
         tokio::spawn(async move { service.decide(&context, &call).await }).await.unwrap_or_else(|error| {
-            Err(ApiError::new(ErrorCode::InternalError).with_message("the call failed").caused_by(error))
+            Err(ApiError::new(ErrorCode::InternalError).with_message("The call failed.").caused_by(error))
         })
     }
 
@@ -183,23 +183,25 @@ impl Service {
             }
         }
         Err(ApiError::new(ErrorCode::Unavailable)
-            .with_message("too many calls change the same thing at once; try again"))
+            .with_message("Too many calls change the same thing at once; try again."))
     }
 }
 
 fn append_error(error: AppendError) -> ApiError {
     match error {
         AppendError::Claimed(ClaimKind::Address) => ApiError::new(ErrorCode::AlreadyExists)
-            .with_message("somebody with this address is invited or known already"),
+            .with_message("Somebody with this address is invited or known already."),
         AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity) => {
-            ApiError::new(ErrorCode::Unavailable).with_message("something changed meanwhile; try again")
+            ApiError::new(ErrorCode::Unavailable).with_message("Something changed meanwhile; try again.")
         }
         AppendError::Refused(_) => {
-            ApiError::new(ErrorCode::InternalError).with_message("the change could not be written").caused_by(error)
+            ApiError::new(ErrorCode::InternalError).with_message("The change could not be written.").caused_by(error)
         }
         AppendError::Store(_) | AppendError::Unknown => store_error(error),
-        AppendError::Overloaded => ApiError::new(ErrorCode::Unavailable).with_message("the service is busy; try again"),
-        AppendError::Closed => ApiError::new(ErrorCode::Unavailable).with_message("the service is shutting down"),
+        AppendError::Overloaded => {
+            ApiError::new(ErrorCode::Unavailable).with_message("The service is busy; try again.")
+        }
+        AppendError::Closed => ApiError::new(ErrorCode::Unavailable).with_message("The service is shutting down."),
     }
 }
 
@@ -207,7 +209,7 @@ pub(crate) fn load_error(error: LoadError) -> ApiError {
     match error {
         LoadError::Store(_) => store_error(error),
         LoadError::Unreadable { .. } => {
-            ApiError::new(ErrorCode::InternalError).with_message("a record could not be read").caused_by(error)
+            ApiError::new(ErrorCode::InternalError).with_message("A record could not be read.").caused_by(error)
         }
     }
 }

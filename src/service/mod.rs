@@ -122,7 +122,7 @@ fn month_of(time: UnixSeconds) -> String {
 
 /// A database that failed while a call needed it.
 pub(crate) fn store_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApiError {
-    ApiError::new(ErrorCode::StoreError).with_message("the database failed; try again").caused_by(error)
+    ApiError::new(ErrorCode::StoreError).with_message("The database failed; try again.").caused_by(error)
 }
 
 /// A key that could not be found or used for sealing.
@@ -130,7 +130,7 @@ pub(crate) fn encryption_error(error: crate::log::KeyringError) -> ApiError {
     match error {
         crate::log::KeyringError::Store(error) => store_error(error),
         error => {
-            ApiError::new(ErrorCode::EncryptionError).with_message("a secret could not be sealed").caused_by(error)
+            ApiError::new(ErrorCode::EncryptionError).with_message("A secret could not be sealed.").caused_by(error)
         }
     }
 }

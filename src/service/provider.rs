@@ -37,7 +37,7 @@ pub struct StoredProvider {
 }
 
 fn not_configured() -> ApiError {
-    ApiError::new(ErrorCode::OidcNotConfigured).with_message("no identity provider is configured")
+    ApiError::new(ErrorCode::OidcNotConfigured).with_message("No identity provider is configured.")
 }
 
 /// The configuration in force, its secret opened.
@@ -51,7 +51,7 @@ pub(super) async fn config(service: &Service) -> Result<ProviderConfig, ApiError
 async fn open_secret(service: &Service, row: &IdentityProviderRow) -> Result<Option<SecretString>, ApiError> {
     let (Some(sealed), Some(sequence)) = (&row.client_secret, row.client_secret_sequence) else { return Ok(None) };
     let damaged =
-        || ApiError::new(ErrorCode::DecryptionError).with_message("the stored client secret could not be opened");
+        || ApiError::new(ErrorCode::DecryptionError).with_message("The stored client secret could not be opened.");
     let key = service.log.keyring().read(&KeyId::Instance).await.map_err(|error| match error {
         KeyringError::Store(error) => store_error(error),
         error => damaged().caused_by(error),
@@ -80,15 +80,15 @@ impl NewProvider {
         let invalid = |message: &'static str| ApiError::invalid_input(message);
         let plain = |text: &str| text.len() <= MAX_PROVIDER_FIELD_BYTES && !text.chars().any(char::is_control);
         if client_id.is_empty() || !plain(&client_id) {
-            return Err(invalid("client_id has 1 to 2048 bytes and no control characters"));
+            return Err(invalid("`client_id` has 1 to 2048 bytes and no control characters."));
         }
         if client_secret.as_ref().is_some_and(|secret| secret.is_empty() || !plain(secret)) {
-            return Err(invalid("client_secret, when given, has 1 to 2048 bytes and no control characters"));
+            return Err(invalid("`client_secret`, when given, has 1 to 2048 bytes and no control characters."));
         }
         if !plain(issuer_url) {
-            return Err(invalid("issuer_url has at most 2048 bytes and no control characters"));
+            return Err(invalid("`issuer_url` has at most 2048 bytes and no control characters."));
         }
-        IssuerUrl::parse(issuer_url).map_err(|error| ApiError::invalid_input(format!("issuer_url: {error}")))?;
+        IssuerUrl::parse(issuer_url).map_err(|error| ApiError::invalid_input(format!("`issuer_url`: {error}.")))?;
         Ok(Self { issuer_url: issuer_url.to_owned(), client_id, client_secret: client_secret.map(SecretString::from) })
     }
 }
@@ -104,7 +104,7 @@ impl Service {
     /// `oidc_discovery_failed`.
     pub async fn discover(&self, provider: &NewProvider) -> Result<Discovered, ApiError> {
         let issuer = IssuerUrl::parse(&provider.issuer_url)
-            .map_err(|error| ApiError::new(ErrorCode::InvalidInput).with_message(format!("issuer_url: {error}")))?;
+            .map_err(|error| ApiError::new(ErrorCode::InvalidInput).with_message(format!("`issuer_url`: {error}.")))?;
         let discovered = self.oidc.discover(&issuer).await;
         discovered.map_err(|error| provider_error(error, ErrorCode::OidcDiscoveryFailed))
     }
@@ -130,7 +130,7 @@ impl Service {
         let opened_at = caller.session_opened_at.unwrap_or_default();
         if self.now().0 - opened_at.0 >= FRESH_SESSION_SECONDS {
             return Err(forbidden(
-                "sign in again: the provider is changed only with a session younger than 15 minutes",
+                "Sign in again: the provider is changed only with a session younger than 15 minutes.",
             ));
         }
         Ok(())
@@ -199,19 +199,21 @@ impl Decide for ExchangeProvider {
                 service.may_exchange_provider(caller)?;
                 let actor = decision.reauthenticate(caller).await?;
                 if actor.role != Role::Owner {
-                    return Err(forbidden("only the owner changes the provider"));
+                    return Err(forbidden("Only the owner changes the provider."));
                 }
             }
             None => decision.acts(ActorRef::Operator),
         }
         let setup = decision.load::<Setup>(StreamId::setup()).await?.aggregate;
         if setup.state != SetupState::Ready {
-            return Err(ApiError::new(ErrorCode::SetupIncomplete).with_message("setup is not complete yet"));
+            return Err(ApiError::new(ErrorCode::SetupIncomplete).with_message("Setup is not complete yet."));
         }
         let mut provider = decision.load::<IdentityProvider>(StreamId::identity_provider()).await?;
         let before = provider.aggregate.session_epoch;
         decision.handle(&mut provider, self.provider.command()).await.map_err(|error| {
-            ApiError::new(ErrorCode::InternalError).with_message("the provider could not be exchanged").caused_by(error)
+            ApiError::new(ErrorCode::InternalError)
+                .with_message("The provider could not be exchanged.")
+                .caused_by(error)
         })?;
         let after = provider.aggregate.session_epoch;
         if let Some(caller) = self.caller.as_ref().filter(|_| after != before) {

@@ -44,7 +44,7 @@ impl Decide for RecoverOwner {
         let setup = decision.load::<Setup>(StreamId::setup()).await?.aggregate;
         let owner = setup.owner.filter(|_| setup.state == SetupState::Ready).ok_or_else(|| {
             ApiError::new(ErrorCode::SetupIncomplete)
-                .with_message("setup is not complete: there is no owner to recover")
+                .with_message("Setup is not complete: there is no owner to recover.")
         })?;
         let mut user = decision.load::<User>(StreamId::user(owner)).await?;
         let expires_at = decision.now.plus(self.ttl_seconds);

@@ -27,7 +27,7 @@ pub struct ListedSession {
 }
 
 fn no_session() -> ApiError {
-    ApiError::new(ErrorCode::NotFound).with_message("there is no such session")
+    ApiError::new(ErrorCode::NotFound).with_message("There is no such session.")
 }
 
 impl Service {
@@ -137,7 +137,7 @@ impl Decide for RevokeSession {
 /// To somebody who may not manage people, another's session does not exist.
 pub(super) async fn may_end(decision: &mut Decision, actor: Actor, user_id: UserId) -> Result<(), ApiError> {
     if actor.user_id != user_id && !actor.role.manages() {
-        return Err(forbidden("your role does not permit this for other users"));
+        return Err(forbidden("Your role does not permit this for other users."));
     }
     let user = decision.load::<User>(StreamId::user(user_id)).await?.aggregate;
     user.may_be_ended_by(actor, user_id).map_err(|error| user_error(&error))

@@ -49,7 +49,7 @@ pub struct SetupSummary {
 /// `internal_error` when the operating system gives no random bytes.
 pub(crate) fn random_token() -> Result<String, ApiError> {
     let bytes: [u8; 32] = random_bytes()
-        .map_err(|error| ApiError::new(ErrorCode::InternalError).with_message("no random bytes").caused_by(error))?;
+        .map_err(|error| ApiError::new(ErrorCode::InternalError).with_message("No random bytes.").caused_by(error))?;
     Ok(hex::encode(bytes))
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn setup_error(error: &SetupError) -> ApiError {
         SetupError::TokenExpired => ErrorCode::TokenExpired,
         SetupError::InstanceExists => ErrorCode::InternalError,
     };
-    ApiError::new(code).with_message(error.to_string())
+    ApiError::new(code).worded(error)
 }
 
 impl Service {
@@ -73,7 +73,7 @@ impl Service {
     /// `store_error`.
     pub async fn setup_row(&self) -> Result<SetupRow, ApiError> {
         let row = self.log.read().row::<SetupRow>("", &[]).await.map_err(store_error)?;
-        row.ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("the instance has no setup"))
+        row.ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("The instance has no setup."))
     }
 
     /// # Errors
@@ -95,11 +95,11 @@ impl Service {
         }
         let token = token.ok_or_else(|| {
             ApiError::new(ErrorCode::MissingAuth)
-                .with_message("this call needs a setup session: Authorization: Bearer TOKEN")
+                .with_message("This call needs a setup session: Authorization: Bearer TOKEN.")
         })?;
         if !row.session_ever_opened {
             return Err(ApiError::new(ErrorCode::NoSession)
-                .with_message("no setup session has been opened; verify a bootstrap token"));
+                .with_message("No setup session has been opened; verify a bootstrap token."));
         }
         let hash = TokenHash::of(token).to_string();
         let session = self.log.read().row::<SessionRow>("WHERE t.token_hash = $1", &[hash.into()]).await;
@@ -145,7 +145,7 @@ impl Service {
                 self.log.void_setup_requests().await.map_err(store_error)?;
                 Ok(NewToken { token: session_token, expires_at })
             }
-            None => Err(ApiError::new(ErrorCode::InvalidToken).with_message("the bootstrap token is wrong")),
+            None => Err(ApiError::new(ErrorCode::InvalidToken).with_message("The bootstrap token is wrong.")),
         }
     }
 
@@ -386,7 +386,7 @@ impl Decide for ConfigureProviderInSetup {
         let mut provider = decision.load::<IdentityProvider>(StreamId::identity_provider()).await?;
         decision.handle(&mut provider, self.provider.command()).await.map_err(|error| {
             ApiError::new(ErrorCode::InternalError)
-                .with_message("the provider could not be configured")
+                .with_message("The provider could not be configured.")
                 .caused_by(error)
         })?;
         let accepted = SetupCommand::AcceptProvider { provider_version: provider.aggregate.version };
@@ -429,7 +429,7 @@ impl Decide for CompleteSetup {
         setup
             .aggregate
             .instance_id
-            .ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("the instance has no id"))
+            .ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("The instance has no id."))
     }
 }
 
@@ -466,13 +466,13 @@ async fn discard_owner(service: &Service, decision: &mut Decision, owner: UserId
     let mut user = decision.load::<User>(StreamId::user(owner)).await?;
     let row =
         service.log.read().row::<UserRow>("WHERE t.id = $1", &[owner.to_string().into()]).await.map_err(store_error)?;
-    let row = row.ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("the owner has no row"))?;
+    let row = row.ok_or_else(|| ApiError::new(ErrorCode::InternalError).with_message("The owner has no row."))?;
     let (Some(issuer), Some(subject)) = (row.issuer, row.subject) else {
-        return Err(ApiError::new(ErrorCode::InternalError).with_message("the owner has no identity"));
+        return Err(ApiError::new(ErrorCode::InternalError).with_message("The owner has no identity."));
     };
     let identity = aggregates::LinkedIdentity { issuer, subject: Protected::of_person(owner, subject) };
     let command = UserCommand::DiscardOwner { address: Protected::of_person(owner, row.address), identity };
     decision.handle(&mut user, command).await.map(drop).map_err(|error| {
-        ApiError::new(ErrorCode::InternalError).with_message("the owner could not be discarded").caused_by(error)
+        ApiError::new(ErrorCode::InternalError).with_message("The owner could not be discarded.").caused_by(error)
     })
 }

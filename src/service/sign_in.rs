@@ -76,7 +76,7 @@ impl Service {
         if self.setup_row().await?.state == SetupState::Ready {
             return Ok(());
         }
-        Err(ApiError::new(ErrorCode::SetupIncomplete).with_message("setup is not complete yet"))
+        Err(ApiError::new(ErrorCode::SetupIncomplete).with_message("Setup is not complete yet."))
     }
 
     async fn begin(
@@ -111,7 +111,7 @@ impl Service {
                 Ok(Begin { authorization_url, state, cookie })
             }
             Begun::TooMany => Err(ApiError::new(ErrorCode::TooManyPending)
-                .with_message("too many sign-ins are pending from your address")),
+                .with_message("Too many sign-ins are pending from your address.")),
         }
     }
 
@@ -136,7 +136,7 @@ impl Service {
     ) -> Result<OwnerVerified, ApiError> {
         if caller.is_none() && !has_cookie {
             return Err(ApiError::new(ErrorCode::MissingAuth)
-                .with_message("bring the setup session's token, or the cookie of the browser that began"));
+                .with_message("Bring the setup session's token, or the cookie of the browser that began."));
         }
         let request = self.take(Purpose::Setup, &callback.state).await?;
         let session = request.setup_session.ok_or_else(ApiError::unknown_state)?;
@@ -168,7 +168,7 @@ impl Service {
             return Err(ApiError::unknown_state());
         }
         if request.expires_at <= self.now() {
-            return Err(ApiError::new(ErrorCode::AuthExpired).with_message("the sign-in took too long; begin again"));
+            return Err(ApiError::new(ErrorCode::AuthExpired).with_message("The sign-in took too long; begin again."));
         }
         Ok(request)
     }

@@ -53,12 +53,12 @@ impl Service {
 
 fn nobody() -> ApiError {
     ApiError::new(ErrorCode::UserNotFound)
-        .with_message("nobody with an account or an invitation here signs in this way")
+        .with_message("Nobody with an account or an invitation here signs in this way.")
 }
 
 fn missing_email() -> ApiError {
     ApiError::new(ErrorCode::MissingEmail)
-        .with_message("the provider gives no usable email address; ask for one to be set there")
+        .with_message("The provider gives no usable email address; ask for one to be set there.")
 }
 
 fn linked(user: UserId, identity: &VerifiedIdentity) -> (LinkedIdentity, Profile) {
@@ -89,7 +89,7 @@ impl Decide for VerifyOwner {
         let email = self.identity.email.as_deref().ok_or_else(missing_email)?;
         if self.identity.email_verified == EmailVerified::False {
             return Err(ApiError::new(ErrorCode::IdTokenVerificationError)
-                .with_message("the provider says that the email is not verified"));
+                .with_message("The provider says that the email is not verified."));
         }
         let address = EmailAddress::parse(email).map_err(|error| missing_email().caused_by(error))?;
         let user_id = self.owner_id(service, decision, &address).await?;
@@ -102,7 +102,7 @@ impl Decide for VerifyOwner {
         let register =
             UserCommand::RegisterOwner { address: Protected::of_person(user_id, address.as_str()), identity, profile };
         decision.handle(&mut user, register).await.map_err(|error| {
-            ApiError::new(ErrorCode::InternalError).with_message("the owner could not be registered").caused_by(error)
+            ApiError::new(ErrorCode::InternalError).with_message("The owner could not be registered.").caused_by(error)
         })?;
         let session_expires_at = decision.slide(service, &mut session).await?;
         Ok(OwnerVerified {
@@ -160,7 +160,7 @@ impl Decide for SignIn {
             },
         };
         let user_id: UserId = user.stream.aggregate_id.parse().map_err(|error| {
-            ApiError::new(ErrorCode::InternalError).with_message("the user has no id").caused_by(error)
+            ApiError::new(ErrorCode::InternalError).with_message("The user has no id.").caused_by(error)
         })?;
         let mut session = decision.load::<Session>(StreamId::session(SessionId(Uuid::now_v7()))).await?;
         let expires_at = decision.now.plus(service.settings.session_ttl.get());
@@ -173,7 +173,7 @@ impl Decide for SignIn {
             provider_epoch: provider.session_epoch,
         };
         decision.handle(&mut session, open).await.map_err(|error| {
-            ApiError::new(ErrorCode::SessionError).with_message("the session could not be opened").caused_by(error)
+            ApiError::new(ErrorCode::SessionError).with_message("The session could not be opened.").caused_by(error)
         })?;
         Ok(Opened { user_id, expires_at })
     }

@@ -37,7 +37,7 @@ pub(crate) fn user_error(error: &UserError) -> ApiError {
         UserError::OwnerIsMadeBySetup => ErrorCode::InvalidInput,
         UserError::NotInvited | UserError::NoRecovery => ErrorCode::UserNotFound,
     };
-    ApiError::new(code).with_message(error.to_string())
+    ApiError::new(code).worded(error)
 }
 
 impl Service {
@@ -166,7 +166,7 @@ impl Decide for InviteUser {
             .is_some()
         {
             return Err(ApiError::new(ErrorCode::AlreadyExists)
-                .with_message("somebody with this address is invited or known already"));
+                .with_message("Somebody with this address is invited or known already."));
         }
         decision.make_person_key(id)?;
         Ok(id)

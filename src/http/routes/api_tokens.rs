@@ -99,7 +99,7 @@ pub async fn issue(call: Call, body: Result<Json<IssueBody>, ApiError>) -> Resul
     let length = body.name.chars().count();
     if length == 0 || length > MAX_NAME_CHARACTERS || body.name.chars().any(char::is_control) {
         return Err(ApiError::new(ErrorCode::InvalidInput)
-            .with_message("name has 1 to 100 characters and no control characters"));
+            .with_message("`name` has 1 to 100 characters and no control characters."));
     }
     let role = grantable_role(&body.role)?;
     let token = NewApiToken { name: body.name, role, expires_at: body.expires_at.map(UnixSeconds) };

@@ -20,7 +20,8 @@ pub struct WhoseQuery {
 impl WhoseQuery {
     fn user(&self) -> Result<Option<UserId>, ApiError> {
         let parse = |text: &String| {
-            text.parse::<UserId>().map_err(|_| ApiError::new(ErrorCode::InvalidInput).with_message("user_id is a UUID"))
+            text.parse::<UserId>()
+                .map_err(|_| ApiError::new(ErrorCode::InvalidInput).with_message("`user_id` is a UUID."))
         };
         self.user_id.as_ref().map(parse).transpose()
     }

@@ -107,7 +107,7 @@ pub async fn preferences(
     let Json(body) = body?;
     if (body.runtime_mode.as_str(), body.remote_auth_mode.as_str()) != ("remote", "oidc") {
         return Err(ApiError::new(ErrorCode::InvalidInput)
-            .with_message("runtime_mode is `remote` and remote_auth_mode is `oidc`: nothing else is offered"));
+            .with_message("`runtime_mode` is `remote` and remote_auth_mode is `oidc`: nothing else is offered."));
     }
     let expires_at = service.set_preferences(context, &caller, RuntimeMode::Remote, RemoteAuthMode::Oidc).await?;
     Ok(Json(PreferencesAnswer { runtime_mode: "remote", remote_auth_mode: "oidc", session_expires_at: expires_at.0 }))
@@ -206,12 +206,12 @@ pub async fn verify_owner(
         None if crate::service::sign_in::has_state_cookie(&cookies) => None,
         None => {
             return Err(ApiError::new(ErrorCode::MissingAuth)
-                .with_message("bring the setup session's token, or the cookie of the browser that began"));
+                .with_message("Bring the setup session's token, or the cookie of the browser that began."));
         }
     };
     if setup.state != IdpConfigured {
         return Err(ApiError::new(ErrorCode::InvalidState)
-            .with_message(format!("this is not possible while setup is {}", setup.state.as_str())));
+            .with_message(format!("This is not possible while setup is {}.", setup.state.as_str())));
     }
     let (service, context) = (&call.service, &call.context);
     let callback = body?.0.into_callback();

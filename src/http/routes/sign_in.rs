@@ -63,7 +63,7 @@ pub async fn start(call: Call, query: Result<Query<StartQuery>, ApiError>) -> Re
         (None, Some(public_url)) => format!("{public_url}/auth/callback"),
         (None, None) => {
             return Err(ApiError::new(ErrorCode::InvalidRedirectUri).with_message(
-                "give a redirect_uri: the setting public_url, which the default is made from, is not set",
+                "Give a redirect_uri: the setting public_url, which the default is made from, is not set.",
             ));
         }
     };

@@ -124,7 +124,7 @@ pub async fn list(
 pub(super) fn search_text(q: Option<String>) -> Result<Option<String>, ApiError> {
     match q {
         Some(q) if q.len() > MAX_SEARCH_BYTES || q.contains('\0') => Err(ApiError::new(ErrorCode::InvalidInput)
-            .with_message(format!("q has at most {MAX_SEARCH_BYTES} bytes, none of them zero"))),
+            .with_message(format!("`q` has at most {MAX_SEARCH_BYTES} bytes, none of them zero."))),
         q => Ok(q.filter(|q| !q.is_empty())),
     }
 }
@@ -140,7 +140,7 @@ pub struct InviteBody {
 pub(super) fn grantable_role(text: &str) -> Result<Role, ApiError> {
     let role = text.parse::<Role>().ok().filter(|role| *role != Role::Owner);
     role.ok_or_else(|| {
-        ApiError::new(ErrorCode::InvalidInput).with_message("role is one of admin, developer, qa_viewer")
+        ApiError::new(ErrorCode::InvalidInput).with_message("`role` is one of admin, developer, qa_viewer.")
     })
 }
 
@@ -158,7 +158,7 @@ pub async fn invite(
     let (service, context) = (&call.service, &call.context);
     let Json(body) = body?;
     let address = EmailAddress::parse(&body.email)
-        .map_err(|error| ApiError::new(ErrorCode::InvalidInput).with_message(format!("email: {error}")))?;
+        .map_err(|error| ApiError::new(ErrorCode::InvalidInput).with_message(format!("`email`: {error}.")))?;
     let role = grantable_role(&body.role)?;
     let user = service.invite_user(context, &caller, address, role).await?;
     Ok((StatusCode::CREATED, UserAnswer::of(user)))
