@@ -336,6 +336,41 @@ async fn old_months_of_strangers_are_forgotten_and_nothing_else(backend: Backend
     assert_eq!((keys.len(), keys[0].as_str(), keys[2].as_str()), (3, "instance", "strangers/2026-08"), "{keys:?}");
 }
 
+/// Follows the log until `last`; every page must go on exactly where the one before ended.
+async fn follow(log: Log, last: i64) {
+    let mut seen = 0;
+    while seen < last {
+        for event in log.read().events(seen, 1000, None, None).await.unwrap() {
+            assert_eq!(event.position, seen + 1, "a reader skipped an event");
+            seen = event.position;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_skips_nothing_while_three_nodes_append() {
+    let database = TestDatabase::new(Backend::Postgres).await;
+    let (first, second, third) = tokio::join!(opened(&database), opened(&database), opened(&database));
+    let nodes = [first, second, third];
+    let last = 1 + 3 * 150;
+    let reader = tokio::spawn(follow(nodes[0].0.clone(), last));
+    let mut appending = tokio::task::JoinSet::new();
+    for (node, (log, _)) in nodes.iter().enumerate() {
+        for n in 0..150 {
+            let log = log.clone();
+            appending
+                .spawn(async move { log.append(invitation(&log, &format!("u{n}@n{node}.example"))).await.unwrap() });
+        }
+    }
+    while let Some(appended) = appending.join_next().await {
+        appended.unwrap();
+    }
+    tokio::time::timeout(std::time::Duration::from_secs(60), reader).await.unwrap().unwrap();
+    let events = whole_log(&nodes[2].0).await;
+    assert_eq!(i64::try_from(events.len()).unwrap(), last);
+    assert_dense(&events);
+}
+
 on_both_databases!(
     old_months_of_strangers_are_forgotten_and_nothing_else,
     a_read_model_that_refuses_a_unit_refuses_it_alone,
