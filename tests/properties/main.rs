@@ -2,3 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod leaf_hash_vectors;
+mod rebuild;
+mod story;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
