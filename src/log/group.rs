@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::connection::WriteConnection;
 use super::dialect::Dialect;
-use super::head::Head;
+use super::head::{Head, Layout};
 use super::leaf::{LeafInput, leaf_hash};
 use super::unit::{AppendError, Committed, Unit, UnitEvent};
 use crate::clock::Clock;
 
 /// The read model that may be set aside instead of refusing a unit.
-const AUDIT: &str = "audit";
+pub(super) const AUDIT: &str = "audit";
 
 pub(super) type Outcome = Result<Committed, AppendError>;
 
@@ -118,7 +118,7 @@ impl Group<'_> {
 
         self.insert_events(&taken, locked_at, head.recorded_at).await?;
         self.change_keys(&taken).await?;
-        self.move_models(&mut models, &head).await?;
+        store_rows(self.connection, self.dialect, &mut models, &head.layout).await?;
         self.connection.run(self.dialect.move_head(), &head.encode()?).await?;
         match self.connection.commit().await {
             Ok(()) => Ok(Written { outcomes, models, head, moved: true }),
@@ -155,7 +155,7 @@ impl Group<'_> {
         for event in units.iter().flat_map(|unit| &unit.events) {
             models.need(&recorded(event, 0, head.recorded_at), self.hasher);
         }
-        load_missing(self.connection, self.dialect, &mut models, head).await?;
+        load_missing(self.connection, self.dialect, &mut models, &head.layout).await?;
         Ok(models)
     }
 
@@ -183,27 +183,33 @@ impl Group<'_> {
         }
         Ok(())
     }
+}
 
-    async fn move_models(&mut self, models: &mut ReadModels, head: &Head) -> Result<(), GroupError> {
-        for rows in models.tables() {
-            let table = rows.table();
-            if head.layout.is_aside(table.name) {
-                continue;
-            }
-            let set = head.layout.set_of(table.name);
-            if let Some(keys) = rows.deletes_json() {
-                self.connection.run(&self.dialect.delete_by_keys(table, set), &keys).await?;
-            }
-            if let Some(changed) = rows.upserts_json() {
-                let written = self.connection.run(&self.dialect.upsert(table, set), &changed).await;
-                written.map_err(|error| match table.name {
-                    AUDIT if blames_the_data(&error) => GroupError::Audit(error),
-                    _ => GroupError::Store(error),
-                })?;
-            }
+/// Writes what the folds changed to the sets of tables that `layout` names, but for a model that is set aside.
+pub(super) async fn store_rows(
+    connection: &mut WriteConnection,
+    dialect: Dialect,
+    models: &mut ReadModels,
+    layout: &Layout,
+) -> Result<(), GroupError> {
+    for rows in models.tables() {
+        let table = rows.table();
+        if layout.is_aside(table.name) {
+            continue;
         }
-        Ok(())
+        let set = layout.set_of(table.name);
+        if let Some(keys) = rows.deletes_json() {
+            connection.run(&dialect.delete_by_keys(table, set), &keys).await?;
+        }
+        if let Some(changed) = rows.upserts_json() {
+            let written = connection.run(&dialect.upsert(table, set), &changed).await;
+            written.map_err(|error| match table.name {
+                AUDIT if blames_the_data(&error) => GroupError::Audit(error),
+                _ => GroupError::Store(error),
+            })?;
+        }
     }
+    Ok(())
 }
 
 /// From the next event on the audit trail is not kept up, until it is rebuilt.
@@ -321,14 +327,14 @@ pub(super) async fn load_missing(
     connection: &mut WriteConnection,
     dialect: Dialect,
     models: &mut ReadModels,
-    head: &Head,
+    layout: &Layout,
 ) -> Result<(), GroupError> {
     for rows in models.tables() {
         if !rows.has_missing() {
             continue;
         }
         let (table, keys) = (rows.table(), rows.missing_json());
-        let sql = dialect.select_by_keys(table, head.layout.set_of(table.name));
+        let sql = dialect.select_by_keys(table, layout.set_of(table.name));
         let found = connection.texts(&sql, Some(&keys)).await?;
         rows.supply_json(&found)?;
     }

@@ -20,6 +20,7 @@ pub mod leaf;
 mod open;
 pub mod pending;
 mod reader;
+pub mod rebuild;
 mod unit;
 mod writer;
 

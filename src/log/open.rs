@@ -14,9 +14,10 @@ use super::codec::{self, CodecError, Keys};
 use super::connection::{WriteConnection, WriteTarget, postgres_options, sqlite_options};
 use super::database::Database;
 use super::group::{Group, GroupError};
-use super::head::{Head, TableState};
+use super::head::Head;
 use super::keyring::{Keyring, KeyringError};
 use super::reader::Reader;
+use super::rebuild::{RebuildError, is_outdated, next_set, rebuild_outdated};
 use super::unit::{AppendError, StreamVersion, Unit};
 use super::writer::{CommitObserver, QUEUED_UNITS, Writer};
 use super::{Log, WriterHandle};
@@ -51,8 +52,8 @@ pub enum OpenError {
     NoInstanceKey,
     #[error("the first event cannot be written: {0}")]
     FirstEvent(AppendError),
-    #[error("the read model {name} was folded by version {found}, this version of authlog folds version {expected}")]
-    FoldVersion { name: String, found: i64, expected: i64 },
+    #[error("the read models of another version cannot be rebuilt: {0}")]
+    Rebuild(#[from] RebuildError),
 }
 
 impl From<GroupError> for OpenError {
@@ -66,7 +67,7 @@ impl From<GroupError> for OpenError {
 }
 
 impl Location {
-    fn target(&self) -> sqlx::Result<WriteTarget> {
+    pub(super) fn target(&self) -> sqlx::Result<WriteTarget> {
         match self {
             Self::Sqlite { file } => Ok(WriteTarget::Sqlite(sqlite_options(file))),
             Self::Postgres { url } => postgres_options(url.expose_secret()).map(WriteTarget::Postgres),
@@ -85,7 +86,8 @@ impl Location {
     }
 }
 
-/// Opens a log for writing; makes it if it is not there. On SQLite the caller holds the data directory's lock.
+/// Opens a log for writing; makes it if it is not there. Read models that another version of their fold filled are rebuilt
+/// first. On SQLite the caller holds the data directory's lock.
 ///
 /// # Errors
 /// An [`OpenError`] with one clear line.
@@ -107,6 +109,12 @@ pub async fn open(
     let instance_key = keyring.read(&KeyId::Instance).await?.ok_or(OpenError::NoInstanceKey)?;
     let instance_keys = InstanceKeys::derive(&instance_key);
     let hasher = KeyedHasher::new(instance_keys.unique.bytes());
+    let head = if TABLES.into_iter().any(|table| is_outdated(&head.layout, table)) {
+        tracing::info!("read models were filled by another version of authlog; rebuilding them from the log");
+        rebuild_outdated(&target, &keyring, &hasher).await?
+    } else {
+        head
+    };
 
     let (queue, jobs) = mpsc::channel(QUEUED_UNITS);
     let (head_sender, head_receiver) = watch::channel(head.position.max(1));
@@ -143,38 +151,26 @@ async fn migrate(connection: &mut WriteConnection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Makes the read models' tables in an empty log, and checks in any other that this version's folds filled them.
+/// Makes the read models' tables in an empty log. In any other they are there, or are rebuilt once the keys are at hand.
 async fn prepare_tables(target: &WriteTarget, connection: &mut WriteConnection) -> Result<Head, OpenError> {
     let dialect = target.dialect();
     connection.begin().await?;
     let rows = connection.texts(dialect.lock_head(), None).await?;
     let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let mut head = Head::decode(row).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    let mut changed = false;
-    for table in TABLES {
-        let Some(state) = head.layout.0.get(table.name) else {
-            if head.position > 0 {
-                connection.rollback().await?;
-                return Err(OpenError::FoldVersion { name: table.name.to_owned(), found: 0, expected: table.version });
-            }
-            for statement in dialect.create(table, 1) {
-                connection.simple(&statement).await?;
-            }
-            let state = TableState { set: 1, version: table.version, aside_since: None };
-            head.layout.0.insert(table.name.to_owned(), state);
-            changed = true;
-            continue;
-        };
-        if state.version != table.version {
-            let found = state.version;
-            connection.rollback().await?;
-            return Err(OpenError::FoldVersion { name: table.name.to_owned(), found, expected: table.version });
+    if head.position > 0 {
+        connection.rollback().await?;
+        return Ok(head);
+    }
+    for table in TABLES.into_iter().filter(|table| is_outdated(&head.layout, table)).collect::<Vec<_>>() {
+        let state = next_set(&head.layout, table);
+        for statement in dialect.create(table, state.set) {
+            connection.simple(&statement).await?;
         }
+        head.layout.0.insert(table.name.to_owned(), state);
     }
-    if changed {
-        let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
-        connection.run(dialect.move_head(), &argument).await?;
-    }
+    let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
+    connection.run(dialect.move_head(), &argument).await?;
     connection.commit().await?;
     Ok(head)
 }

@@ -9,7 +9,7 @@ use projections::SetupRow;
 use sha2::{Digest, Sha256};
 
 use super::setup::{SetupCaller, setup_error};
-use super::sign_in_decision::{OwnerVerified, SignedIn, VerifyOwner};
+use super::sign_in_decision::{OwnerVerified, SignedIn};
 use super::{CallContext, Service, store_error};
 use crate::error::{ApiError, ErrorCode};
 use crate::keys::hmac_sha256;
@@ -144,7 +144,7 @@ impl Service {
             return Err(ApiError::unknown_state());
         }
         let identity = self.exchange(&request, &callback).await?;
-        self.run(context, VerifyOwner { session, provider_version: request.provider_version, identity }).await
+        self.register_owner(context, session, request.provider_version, identity).await
     }
 
     /// Somebody comes back from the provider.

@@ -36,7 +36,11 @@ pub struct SignedIn {
 }
 
 impl Service {
-    pub(super) async fn sign_in(
+    /// Decides who this identity, verified under that version of the provider's configuration, is here, and opens a session.
+    ///
+    /// # Errors
+    /// `user_not_found`, `missing_email`; `invalid_state` (400) when the provider has been configured anew meanwhile.
+    pub async fn sign_in(
         &self,
         context: &CallContext,
         provider_version: u64,
@@ -48,6 +52,21 @@ impl Service {
         let opened = self.run(context, call).await?;
         let user = self.user(opened.user_id).await.map_err(session_error)?.ok_or_else(nobody)?;
         Ok(SignedIn { session_token, expires_at: opened.expires_at, user: (*user).clone(), oidc_subject })
+    }
+
+    /// Makes this identity, verified under that version of the provider's configuration, the owner that setup asks for.
+    ///
+    /// # Errors
+    /// As [`Service::setup_caller`]; `user_not_found` for anybody but a pinned owner, `missing_email`,
+    /// `id_token_verification_error` for an email that the provider says is not verified.
+    pub async fn register_owner(
+        &self,
+        context: &CallContext,
+        session: SessionId,
+        provider_version: u64,
+        identity: VerifiedIdentity,
+    ) -> Result<OwnerVerified, ApiError> {
+        self.run(context, VerifyOwner { session, provider_version, identity }).await
     }
 }
 
@@ -70,10 +89,10 @@ fn linked(user: UserId, identity: &VerifiedIdentity) -> (LinkedIdentity, Profile
 }
 
 /// The owner comes back from the provider.
-pub(super) struct VerifyOwner {
-    pub session: SessionId,
-    pub provider_version: u64,
-    pub identity: VerifiedIdentity,
+struct VerifyOwner {
+    session: SessionId,
+    provider_version: u64,
+    identity: VerifiedIdentity,
 }
 
 impl Decide for VerifyOwner {
