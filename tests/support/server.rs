@@ -30,10 +30,27 @@ impl Answer {
         self.body["code"].as_str().unwrap_or("no code")
     }
 
-    /// Asserts status and code; prints the whole answer when it is another.
+    /// Asserts status, code and that the rest is as every error's; prints the whole answer when it is another.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) {
         assert_eq!((self.status.as_u16(), self.code()), (status, code), "{self:?}");
+        self.is_an_envelope();
+    }
+
+    /// The envelope of the contract, and the headers that go with the status.
+    #[track_caller]
+    fn is_an_envelope(&self) {
+        let fields = self.body.as_object().unwrap();
+        assert!(fields.keys().all(|name| ["error", "code", "details"].contains(&name.as_str())), "{self:?}");
+        assert!(fields["error"].as_str().is_some_and(|words| !words.is_empty()), "{self:?}");
+        assert!(fields.get("details").is_none_or(Value::is_string), "{self:?}");
+        let header = |name: &str| self.headers.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(header("content-type"), Some("application/json"), "{self:?}");
+        assert_eq!(header("www-authenticate"), (self.status == 401).then_some("Bearer"), "{self:?}");
+        assert!(header("x-request-id").is_some_and(|id| uuid::Uuid::parse_str(id).is_ok()), "{self:?}");
+        let seconds = header("retry-after").map(|seconds| seconds.parse::<u32>().unwrap());
+        let asks_again = ["rate_limited", "unavailable"].contains(&self.code());
+        assert_eq!(seconds.is_some_and(|seconds| seconds > 0), asks_again, "{self:?}");
     }
 
     /// Asserts a status; answers the body.
