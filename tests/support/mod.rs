@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "each test binary uses a part of it")]
 
 pub mod proxy;
+pub mod model;
 pub mod second_connection;
 pub mod server;
 
