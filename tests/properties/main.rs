@@ -1,6 +1,7 @@
 //! What holds for every log: its hashes, its folds, its rebuilds, and the rules of the contract under random commands.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod elsewhere;
 mod leaf_hash_vectors;
 mod rebuild;
 mod story;
