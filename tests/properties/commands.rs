@@ -31,8 +31,10 @@ pub enum SetupBy {
 pub enum By {
     /// The latest live session of the user with this number; 0 is the owner, but after a restart of setup.
     User(u8),
-    /// The session with this number, dead or alive.
-    Session(u8),
+    /// One of the live sessions, counted from the latest and round again.
+    Live(u8),
+    /// The session that was opened so many before the latest, dead or alive.
+    Recent(u8),
     Unknown,
 }
 
@@ -67,6 +69,8 @@ pub enum Command {
         pinned: Option<u8>,
     },
     Verify(Guess),
+    /// As often as locks a token.
+    GuessFiveTimes,
     Preferences(SetupBy),
     Configure {
         by: SetupBy,
@@ -131,11 +135,27 @@ pub fn set_up() -> Vec<Command> {
     ]
 }
 
-/// A case: an instance from its first moment, or one that is set up.
-pub fn case(length: usize) -> impl Strategy<Value = Vec<Command>> {
-    let early = prop::collection::vec(prop_oneof![12 => in_setup(), 1 => of_people()], 1..length);
-    let late = prop::collection::vec(prop_oneof![1 => in_setup(), 20 => of_people()], 1..length);
-    prop_oneof![1 => early, 2 => late.prop_map(|rest| [set_up(), rest].concat())]
+/// An owner with an admin, a developer and a viewer, all signed in.
+fn staffed() -> Vec<Command> {
+    let mut commands = set_up();
+    for (number, role) in [(1, Role::Admin), (2, Role::Developer), (3, Role::QaViewer)] {
+        commands.push(Command::Invite { by: By::User(0), email: number, role });
+        commands.push(Command::SignIn(Person::plain(number)));
+    }
+    commands
+}
+
+/// A case: an instance from its first moment, one whose setup has begun, one that is set up, and one with people in it.
+pub fn case() -> impl Strategy<Value = Vec<Command>> {
+    let commands = || prop::collection::vec(prop_oneof![12 => in_setup(), 1 => of_people()], 1..50);
+    let begun = vec![Command::IssueToken { expired: false, pinned: None }, Command::Verify(Guess::Present)];
+    let calls = || prop::collection::vec(prop_oneof![1 => in_setup(), 25 => of_people()], 1..80);
+    prop_oneof![
+        1 => commands(),
+        2 => commands().prop_map(move |rest| [begun.clone(), rest].concat()),
+        2 => calls().prop_map(|rest| [set_up(), rest].concat()),
+        3 => calls().prop_map(|rest| [staffed(), rest].concat()),
+    ]
 }
 
 fn in_setup() -> impl Strategy<Value = Command> {
@@ -144,6 +164,7 @@ fn in_setup() -> impl Strategy<Value = Command> {
             .prop_map(|(expired, pinned)| Command::IssueToken { expired, pinned }),
         8 => prop_oneof![5 => Just(Guess::Present), 1 => Just(Guess::Former), 4 => Just(Guess::Wrong)]
             .prop_map(Command::Verify),
+        1 => Just(Command::GuessFiveTimes),
         2 => setup_by().prop_map(Command::Preferences),
         6 => (setup_by(), 0..2u8, 0..2u8, any::<bool>())
             .prop_map(|(by, issuer, client, secret)| Command::Configure { by, issuer, client, secret }),
@@ -163,9 +184,9 @@ fn of_people() -> impl Strategy<Value = Command> {
         2 => by().prop_map(Command::Me),
         8 => (by(), person_number(), role()).prop_map(|(by, email, role)| Command::Invite { by, email, role }),
         5 => (by(), user(), role()).prop_map(|(by, user, role)| Command::ChangeRole { by, user, role }),
-        4 => (by(), user()).prop_map(|(by, user)| Command::Disable { by, user }),
-        3 => (by(), user()).prop_map(|(by, user)| Command::Enable { by, user }),
-        4 => (by(), 0..12u8).prop_map(|(by, session)| Command::RevokeSession { by, session }),
+        3 => (by(), user()).prop_map(|(by, user)| Command::Disable { by, user }),
+        4 => (by(), user()).prop_map(|(by, user)| Command::Enable { by, user }),
+        4 => (by(), 0..8u8).prop_map(|(by, session)| Command::RevokeSession { by, session }),
         3 => (by(), prop::option::of(user())).prop_map(|(by, user)| Command::RevokeSessions { by, user }),
         2 => by().prop_map(Command::SignOut),
         1 => Just(Command::StopAndStart),
@@ -205,8 +226,9 @@ fn setup_by() -> impl Strategy<Value = SetupBy> {
 fn by() -> impl Strategy<Value = By> {
     prop_oneof![
         6 => Just(By::User(0)),
-        6 => (1..PEOPLE).prop_map(By::User),
-        2 => (0..12u8).prop_map(By::Session),
+        12 => (0..8u8).prop_map(By::Live),
+        2 => (1..PEOPLE).prop_map(By::User),
+        2 => (0..8u8).prop_map(By::Recent),
         1 => Just(By::Unknown),
     ]
 }

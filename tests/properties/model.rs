@@ -118,6 +118,12 @@ impl Model {
         match *command {
             Command::IssueToken { expired, pinned } => self.issue_token(expired, pinned),
             Command::Verify(guess) => self.verify(guess),
+            Command::GuessFiveTimes => {
+                for _ in 0..4 {
+                    let _ = self.verify(Guess::Wrong);
+                }
+                self.verify(Guess::Wrong)
+            }
             Command::Preferences(by) => self.setup_call(by, &[]).map(|()| Said::Done),
             Command::Configure { by, issuer, client, secret } => self.configure(by, issuer, client, secret),
             Command::RegisterOwner { by, who } => self.register_owner(by, who),
@@ -131,7 +137,7 @@ impl Model {
             Command::ChangeRole { by, user, role } => self.change_role(by, user.into(), role),
             Command::Disable { by, user } => self.disable(by, user.into()),
             Command::Enable { by, user } => self.enable(by, user.into()),
-            Command::RevokeSession { by, session } => self.revoke_session(by, session.into()),
+            Command::RevokeSession { by, session } => self.revoke_session(by, session),
             Command::RevokeSessions { by, user } => self.revoke_sessions(by, user.map(usize::from)),
             Command::SignOut(by) => {
                 let (session, _) = self.caller(by)?;
@@ -322,13 +328,24 @@ impl Model {
         Ok(Said::Done)
     }
 
+    /// The session that was opened so many before the latest.
+    pub fn recent_session(&self, number: u8) -> Option<usize> {
+        self.sessions.len().checked_sub(1 + usize::from(number))
+    }
+
     /// The session a call brings, if there is such a one.
     pub fn session_of(&self, by: By) -> Option<usize> {
         match by {
             By::User(user) => {
                 self.sessions.iter().rposition(|session| session.alive && session.user == usize::from(user))
             }
-            By::Session(session) => Some(usize::from(session)).filter(|session| *session < self.sessions.len()),
+            By::Live(number) => {
+                let live: Vec<usize> =
+                    (0..self.sessions.len()).filter(|session| self.sessions[*session].alive).collect();
+                let back = usize::from(number).checked_rem(live.len())?;
+                Some(live[live.len() - 1 - back])
+            }
+            By::Recent(number) => self.recent_session(number),
             By::Unknown => None,
         }
     }
@@ -411,9 +428,10 @@ impl Model {
         self.may_change(me, user)
     }
 
-    fn revoke_session(&mut self, by: By, session: usize) -> Answer {
+    fn revoke_session(&mut self, by: By, number: u8) -> Answer {
         let (_, me) = self.caller(by)?;
-        let user = self.sessions.get(session).ok_or("not_found")?.user;
+        let session = self.recent_session(number).ok_or("not_found")?;
+        let user = self.sessions[session].user;
         self.may_end(me, user)?;
         self.sessions[session].alive = false;
         Ok(Said::Done)
