@@ -1,7 +1,11 @@
 //! What holds for every log: its hashes, its folds, its rebuilds, and the rules of the contract under random commands.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod commands;
+mod elsewhere;
 mod leaf_hash_vectors;
+mod machine;
+mod model;
 mod rebuild;
 mod story;
 #[path = "../support/mod.rs"]
