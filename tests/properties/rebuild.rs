@@ -184,3 +184,38 @@ async fn events_that_are_written_while_a_rebuild_runs_are_in_its_tables() {
     rebuild(&world.database.location, &keyring, &hasher, &names).await.unwrap();
     assert_eq!(tables(&world.database).await, live);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_erased_while_a_rebuild_runs_is_in_none_of_its_tables() {
+    let mut world = World::new(Backend::Postgres).await;
+    let bob = KeyId::Person(tell(&world).await.bob);
+    let (keyring, hasher) = world.keys();
+    world.close().await;
+    // After the first page, when indexes are made, another node erases him.
+    let erase = format!(
+        "CREATE FUNCTION erase() RETURNS event_trigger LANGUAGE plpgsql AS \
+         $$ BEGIN DELETE FROM data_keys WHERE id = '{bob}'; END $$"
+    );
+    execute(&world.database, &erase).await.unwrap();
+    let trigger = "CREATE EVENT TRIGGER erase ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION erase()";
+    execute(&world.database, trigger).await.unwrap();
+
+    let names = all_names();
+    let rebuilding = rebuild(&world.database.location, &keyring, &hasher, &names);
+    let forgetting = async {
+        loop {
+            keyring.forget(&bob);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        rebuilt = rebuilding => drop(rebuilt.unwrap()),
+        () = forgetting => {}
+    }
+    let rebuilt = tables(&world.database).await;
+    for trace in ["bob@example.com", "Robert", "Bobs"] {
+        assert!(!format!("{rebuilt:?}").contains(trace), "{trace} is still there");
+    }
+    rebuild(&world.database.location, &keyring, &hasher, &names).await.unwrap();
+    assert_eq!(tables(&world.database).await, rebuilt);
+}
