@@ -7,6 +7,7 @@
 mod support;
 mod codes;
 mod documents;
+mod npm;
 
 use serde_json::Value;
 use support::TestDatabase;
