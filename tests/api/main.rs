@@ -5,9 +5,11 @@
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
+mod auth;
 mod codes;
 mod documents;
 mod npm;
+mod setup;
 
 use serde_json::Value;
 use support::TestDatabase;
