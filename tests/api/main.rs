@@ -5,9 +5,18 @@
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
+mod api_tokens;
+mod audit_logs;
+mod auth;
 mod codes;
 mod documents;
+mod house;
 mod npm;
+mod origins;
+mod sessions;
+mod settings;
+mod setup;
+mod users;
 
 use serde_json::Value;
 use support::TestDatabase;
