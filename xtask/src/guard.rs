@@ -143,6 +143,11 @@ impl Ward<'_> {
         self.process.try_wait().while_doing("watching a process")
     }
 
+    /// The process id, which is its group's too.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.process.stdout.take()
     }

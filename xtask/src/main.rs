@@ -4,6 +4,7 @@
 //! and `serde_json`, and nothing from the service itself. What it starts, it also ends: every
 //! process and folder is known to a [`guard`], which outlives even a killed `xtask`.
 
+mod bench;
 mod demo;
 mod failure;
 mod guard;
@@ -57,6 +58,8 @@ enum Command {
         #[arg(last = true, value_name = "CMD")]
         command: Vec<OsString>,
     },
+    /// Measure speed, memory, start and size, each beside its target.
+    Bench(bench::BenchArgs),
     /// Compare the dependencies with the public advisory database (needs the network).
     Audit,
     /// Internal: wait for the starting process to end, then tidy up after it.
@@ -88,6 +91,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Postgres { print_url, command } => {
             return postgres::run(&guard, print_url, &command);
         }
+        Command::Bench(args) => bench::run(&workspace, &guard, &args)?,
         Command::Audit => {
             let deny = tools::CARGO_DENY.find_or_install(&workspace, &guard)?;
             guard.run(workspace.tool(&deny).args(["check", "advisories"]))?;

@@ -1,0 +1,147 @@
+//! `cargo xtask bench`: how fast, how small, how soon ready. Everything is measured in one run on one machine, and what depends
+//! on the machine is a ratio to something measured beside it, taking turns, so that a busy neighbour slows both.
+//!
+//! Nothing here fails because a number is bad: the table says `miss`, and somebody reads it.
+
+mod http;
+mod memory;
+mod program;
+mod report;
+mod units;
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::failure::{Failure, While};
+use crate::guard::Guard;
+use crate::postgres::Cluster;
+use crate::workspace::Workspace;
+use program::Programs;
+use report::{Report, Row, Target};
+
+/// What `cargo xtask bench` takes.
+#[derive(Args, Clone)]
+pub(crate) struct BenchArgs {
+    /// Short rounds and a small log: for trying it out, not for figures.
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON document instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// Also time a release build from nothing, in a target folder of its own (minutes).
+    #[arg(long)]
+    cold_build: bool,
+    /// Measure only this part; may be given several times.
+    #[arg(long = "part", value_name = "NAME")]
+    parts: Vec<Part>,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The size of the release binary
+    Size,
+    /// GET /v1/users/me on SQLite, beside a bare axum route
+    Http,
+    /// Start to ready, and memory
+    Memory,
+    /// Units a second on SQLite, beside sqlite-es
+    Units,
+    /// GET /v1/users/me on PostgreSQL
+    HttpPostgres,
+    /// Units a second on PostgreSQL, beside postgres-es
+    UnitsPostgres,
+}
+
+/// How long and how often to measure.
+#[derive(Clone, Copy)]
+struct Plan {
+    rounds: usize,
+    round_seconds: f64,
+    /// Events of the large log.
+    events: u64,
+    /// Before memory is read again after load.
+    rest: Duration,
+}
+
+impl Plan {
+    fn new(quick: bool) -> Self {
+        if quick {
+            Self { rounds: 1, round_seconds: 1.0, events: 20_000, rest: Duration::from_secs(5) }
+        } else {
+            Self { rounds: 5, round_seconds: 4.0, events: 1_000_000, rest: Duration::from_secs(30) }
+        }
+    }
+}
+
+/// Events of the small log, with which the large one is compared.
+const FEW_EVENTS: u64 = 1_000;
+const LONGEST_BINARY_MEGABYTES: f64 = 25.0;
+const LONGEST_BUILD_MINUTES: f64 = 8.0;
+
+/// Says on standard error what is being done.
+fn progress(line: &str) {
+    eprintln!("bench: {line}");
+}
+
+pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Result<(), Failure> {
+    let plan = Plan::new(args.quick);
+    let mut report = Report::new(args.quick);
+    if args.cold_build {
+        report.add(cold_build(workspace, guard)?);
+    }
+    progress("building the release binaries (minutes the first time)");
+    let programs = Programs::build(workspace, guard)?;
+    let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
+    if wanted(Part::Size) {
+        report.add(binary_size(&programs)?);
+    }
+    if wanted(Part::Http) {
+        http::on_sqlite(&programs, plan, &mut report)?;
+    }
+    if wanted(Part::Memory) {
+        memory::measure(&programs, plan, &mut report)?;
+    }
+    if wanted(Part::Units) {
+        units::measure(&programs, plan, None, &mut report)?;
+    }
+    if wanted(Part::HttpPostgres) || wanted(Part::UnitsPostgres) {
+        progress("starting a PostgreSQL cluster");
+        let cluster = Cluster::start(guard)?;
+        if wanted(Part::HttpPostgres) {
+            http::on_postgres(&programs, plan, &cluster.url, &mut report)?;
+        }
+        if wanted(Part::UnitsPostgres) {
+            units::measure(&programs, plan, Some(&cluster.url), &mut report)?;
+        }
+    }
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        println!("{}", report.table());
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a binary is far smaller than 2^52 bytes")]
+fn binary_size(programs: &Programs<'_>) -> Result<Row, Failure> {
+    let bytes = fs::metadata(&programs.authlog).while_doing("looking at the release binary")?.len();
+    let size = Row::new("release binary", bytes as f64 / 1e6, "MB");
+    Ok(size.target(Target::AtMost(LONGEST_BINARY_MEGABYTES)))
+}
+
+fn cold_build(workspace: &Workspace, guard: &Guard) -> Result<Row, Failure> {
+    progress("a release build from nothing");
+    let folder = guard.folder("cold-build")?;
+    let mut command = workspace.cargo();
+    command.args(["build", "--release", "--locked", "--quiet", "--package", "authlog"]);
+    command.env("CARGO_TARGET_DIR", &folder.path).stdout(Stdio::null());
+    let begun = Instant::now();
+    guard.run(&mut command)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let row = Row::new("cold release build", begun.elapsed().as_secs_f64() / 60.0, "min");
+    Ok(row.target(Target::AtMost(LONGEST_BUILD_MINUTES)).note(format!("{cores} cores")))
+}
