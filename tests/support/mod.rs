@@ -1,9 +1,11 @@
 //! What the black-box tests share: databases of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "each test binary uses a part of it")]
 
-pub mod proxy;
 pub mod model;
+pub mod proxy;
+pub mod rules;
 pub mod server;
+pub mod tables;
 
 use std::path::PathBuf;
 
