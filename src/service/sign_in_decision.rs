@@ -235,6 +235,12 @@ impl SignIn {
         let key = service.log.hasher().address(address.as_str());
         let id = self.holder(service, &key).await?.ok_or_else(nobody)?;
         let mut user = decision.load::<User>(StreamId::user(id)).await?;
+        if user.aggregate.linked
+            && let Some(known) = self.holder(service, &self.identity_hash(service)).await?
+        {
+            // The same person came in by another door since this round looked for the identity.
+            return self.known(service, decision, known).await;
+        }
         let (identity, profile) = linked(id, &self.identity);
         let accept = UserCommand::AcceptInvitation { identity, profile };
         decision.handle(&mut user, accept).await.map_err(|_| nobody())?;
@@ -261,6 +267,10 @@ impl SignIn {
         let row = service.log.read().row::<UserRow>(clause, &[decision.now.0.into()]).await.map_err(store_error)?;
         let Some(owner) = row.filter(|row| self.fits(service, row)) else { return Ok(None) };
         let mut user = decision.load::<User>(StreamId::user(owner.id)).await?;
+        if user.aggregate.recovery.as_ref().is_none_or(|recovery| recovery.expires_at <= decision.now) {
+            // Another sign-in has used it up since the row was read: this one is judged by what that left.
+            return Ok(None);
+        }
         self.unlink_holder(service, decision, owner.id).await?;
         let (identity, profile) = linked(owner.id, &self.identity);
         let released = match (owner.issuer, owner.subject) {

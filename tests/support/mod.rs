@@ -3,6 +3,7 @@
 
 pub mod model;
 pub mod proxy;
+pub mod rules;
 pub mod second_connection;
 pub mod server;
 pub mod tables;

@@ -1,0 +1,123 @@
+//! One address is one user, one subject one identity, one `state` one sign-in.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::stage::{Cast, Stage, assert_tally, at_once};
+use crate::with_every_cast;
+
+impl Stage {
+    pub fn invitation(&self, caller: usize, by: &str, email: &str, role: &str) -> RequestBuilder {
+        let request = self.node(caller).request(Method::POST, "/v1/users/invite").bearer_auth(by);
+        request.json(&json!({ "email": email, "role": role }))
+    }
+
+    pub fn return_from_provider(&self, caller: usize, callback: &Value) -> RequestBuilder {
+        self.node(caller).request(Method::POST, "/v1/auth/oidc/callback").json(callback)
+    }
+}
+
+async fn twenty_invitations_of_one_address_at_once_are_one_user(cast: Cast) {
+    let (stage, owner) = Stage::ready(cast).await;
+    for round in 0..5 {
+        // The same address in twenty spellings.
+        let spelling = |caller: usize| match caller % 3 {
+            0 => format!("bob{round}@example.com"),
+            1 => format!("  BOB{round}@Example.COM "),
+            _ => format!("Bob{round}@EXAMPLE.com"),
+        };
+        let calls = (0..20).map(|caller| stage.invitation(caller, &owner, &spelling(caller), "developer"));
+        let answers = at_once(calls.collect()).await;
+        assert_tally(&answers, &[("201 ok", 1), ("409 already_exists", 19)]);
+        assert_eq!(stage.count("UserInvited").await, round + 1);
+    }
+    for node in stage.nodes() {
+        let users = node.get("/v1/users?limit=200", Some(&owner)).await.ok(200);
+        let emails: Vec<&Value> = users["users"].as_array().unwrap().iter().map(|user| &user["email"]).collect();
+        let distinct: BTreeSet<&str> = emails.iter().map(|email| email.as_str().unwrap()).collect();
+        assert_eq!((users["total"].as_u64(), emails.len(), distinct.len()), (Some(6), 6, 6), "{emails:?}");
+    }
+    stage.lawful().await;
+}
+
+/// `crowd` people come back from the provider as one and the same, none of whom was here before.
+async fn first_sign_ins(stage: &Stage, owner: &str, account: &str, crowd: usize) {
+    stage.provider.add_account(devidp::Account::new(account));
+    let invited = at_once(vec![stage.invitation(0, owner, &format!("{account}@example.com"), "developer")]).await;
+    let user = invited[0].clone().ok(201)["user"]["id"].clone();
+    let mut callbacks = Vec::new();
+    for caller in 0..crowd {
+        callbacks.push(stage.node(caller).callback_body(account).await);
+    }
+    // Whoever began at one node comes back to another.
+    let calls = callbacks.iter().enumerate().map(|(caller, callback)| stage.return_from_provider(caller + 1, callback));
+    let answers = at_once(calls.collect()).await;
+    assert_tally(&answers, &[("200 ok", crowd)]);
+    for answer in &answers {
+        assert_eq!(answer.body["user"]["user_id"], user, "{answer:?}");
+        let token = answer.body["session_token"].as_str().unwrap();
+        for node in stage.nodes() {
+            assert_eq!(node.get("/v1/users/me", Some(token)).await.ok(200)["user"]["status"], "active");
+        }
+    }
+}
+
+async fn first_sign_ins_of_one_subject_at_once_are_one_identity(cast: Cast) {
+    let (stage, owner) = Stage::ready(cast).await;
+    for (round, crowd) in [2, 10, 2, 10].into_iter().enumerate() {
+        first_sign_ins(&stage, &owner, &format!("first{round}"), crowd).await;
+        assert_eq!(stage.count("InvitationAccepted").await, round + 1);
+    }
+    let model = stage.lawful().await;
+    assert_eq!(model.users.len(), 5);
+    assert_eq!(model.claims.iter().filter(|(kind, _)| kind == "identity").count(), 5);
+}
+
+async fn sign_ins_at_once_recover_the_owner_once(cast: Cast) {
+    let (stage, owner) = Stage::ready(cast).await;
+    for (round, account) in ["zoe", "yve", "xia"].into_iter().enumerate() {
+        stage.provider.add_account(devidp::Account::new(account));
+        let mut callbacks = Vec::new();
+        for caller in 0..6 {
+            callbacks.push(stage.node(caller).callback_body(account).await);
+        }
+        stage.node(0).cli_json(&["owner", "recover", "--subject", &format!("{account}-1"), "--json"]).await;
+        let calls = callbacks.iter().enumerate().map(|(caller, body)| stage.return_from_provider(caller, body));
+        let answers = at_once(calls.collect()).await;
+        assert_tally(&answers, &[("200 ok", 6)]);
+        assert_eq!(stage.count("OwnerIdentityReplaced").await, round + 1);
+        for answer in &answers {
+            let token = answer.body["session_token"].as_str().unwrap();
+            let me = stage.node(round).get("/v1/users/me", Some(token)).await.ok(200);
+            assert_eq!((&me["user"]["role"], &me["user"]["email"]), (&json!("owner"), &json!("alice@example.com")));
+        }
+    }
+    for node in stage.nodes() {
+        node.get("/v1/users/me", Some(&owner)).await.refused(401, "invalid_session");
+        node.sign_in("alice").await.refused(403, "user_not_found");
+    }
+    stage.lawful().await;
+}
+
+async fn one_state_used_by_a_crowd_is_one_sign_in(cast: Cast) {
+    let (stage, owner) = Stage::ready(cast).await;
+    at_once(vec![stage.invitation(0, &owner, "bob@example.com", "developer")]).await.remove(0).ok(201);
+    for round in 0..5 {
+        let sessions_before = stage.count("SessionOpened").await;
+        let callback = stage.node(round).callback_body("bob").await;
+        let calls = (0..20).map(|caller| stage.return_from_provider(caller, &callback));
+        let answers = at_once(calls.collect()).await;
+        assert_tally(&answers, &[("200 ok", 1), ("400 invalid_state", 19)]);
+        assert_eq!(stage.count("SessionOpened").await - sessions_before, 1);
+    }
+    stage.lawful().await;
+}
+
+with_every_cast!(
+    twenty_invitations_of_one_address_at_once_are_one_user,
+    first_sign_ins_of_one_subject_at_once_are_one_identity,
+    sign_ins_at_once_recover_the_owner_once,
+    one_state_used_by_a_crowd_is_one_sign_in,
+);

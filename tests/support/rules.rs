@@ -1,0 +1,421 @@
+//! The log's own rules, checked on a whole log: whatever was raced, killed or refused, these hold.
+//!
+//! Like [`super::model`], which says who everybody is at each position, this is written from the contract and shares no code
+//! with the aggregates. It reads unit by unit: what a call may do is judged by what the log said before the call's first event.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::TestDatabase;
+use super::model::{Model, User};
+use super::tables::{self, StoredEvent};
+
+/// The failed verifications that a bootstrap token takes at most.
+const FAILURES_A_TOKEN: u64 = 5;
+/// What is personal or secret, wherever it stands in a payload or in metadata.
+const SEALED_FIELDS: [&str; 8] =
+    ["address", "subject", "display_name", "picture", "name", "client_secret", "source_address", "user_agent"];
+
+/// Reads the database's log and asserts every rule; answers the model at its end, which the read models agree with.
+pub async fn assert_lawful(database: &TestDatabase) -> Model {
+    let log = tables::log(database).await;
+    let broken = broken_rules(&log);
+    assert!(broken.is_empty(), "{} rules are broken:\n{}", broken.len(), broken.join("\n"));
+    Model::agrees_with(database).await
+}
+
+/// Every breach of a rule, each with the position where it was seen.
+pub fn broken_rules(log: &[StoredEvent]) -> Vec<String> {
+    let mut judge = Judge::default();
+    judge.order(log);
+    let mut rest = log;
+    while let Some(first) = rest.first() {
+        let unit_id = &first.metadata()["unit_id"];
+        let length = rest.iter().take_while(|event| event.metadata()["unit_id"] == *unit_id).count();
+        let (unit, later) = rest.split_at(length);
+        judge.unit(unit);
+        rest = later;
+    }
+    judge.broken
+}
+
+#[derive(Default)]
+struct Judge {
+    model: Model,
+    units: BTreeSet<String>,
+    token_hashes: BTreeSet<String>,
+    bootstrap: Option<Bootstrap>,
+    provider_issuer: Option<String>,
+    broken: Vec<String>,
+}
+
+/// The present bootstrap token.
+struct Bootstrap {
+    failures: u64,
+    consumed: bool,
+    expires_at: i64,
+}
+
+/// Who acts in a unit, and with which role, as the log stood before it.
+struct Acting<'a> {
+    user: Option<&'a str>,
+    role: Option<String>,
+    command: &'a str,
+    kind: &'a str,
+}
+
+fn rank(role: &str) -> u8 {
+    match role {
+        "owner" => 4,
+        "admin" => 3,
+        "developer" => 2,
+        "qa_viewer" => 1,
+        other => panic!("{other} is no role"),
+    }
+}
+
+/// Whether somebody of `role` decides over somebody of `other`.
+fn outranks(role: Option<&str>, other: &str) -> bool {
+    role.is_some_and(|role| rank(role) >= rank("admin") && rank(role) > rank(other))
+}
+
+/// The leaf hash as `src/log/leaf.rs` documents it, computed anew.
+fn leaf_hash(event: &StoredEvent) -> String {
+    let mut bytes = vec![0];
+    let mut field = |field: &[u8]| {
+        bytes.extend((field.len() as u64).to_be_bytes());
+        bytes.extend(field);
+    };
+    field(&event.position.to_be_bytes());
+    field(event.aggregate_type.as_bytes());
+    field(event.aggregate_id.as_bytes());
+    field(&event.sequence.to_be_bytes());
+    for text in [&event.event_type, &event.event_version, &event.payload, &event.metadata] {
+        field(text.as_bytes());
+    }
+    field(&event.recorded_at.to_be_bytes());
+    hex::encode(Sha256::digest(bytes))
+}
+
+impl Judge {
+    fn rule(&mut self, holds: bool, event: &StoredEvent, rule: &str) {
+        if !holds {
+            let StoredEvent { position, event_type, aggregate_type, aggregate_id, .. } = event;
+            self.broken.push(format!("{position} {event_type} of {aggregate_type}/{aggregate_id}: {rule}"));
+        }
+    }
+
+    /// Positions, sequences, times and hashes, which need to know nothing of what events mean.
+    fn order(&mut self, log: &[StoredEvent]) {
+        let mut sequences: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        let mut recorded_at = i64::MIN;
+        for (event, position) in log.iter().zip(1..) {
+            self.rule(event.position == position, event, "positions are 1, 2, 3, ...");
+            let sequence = sequences.entry((&event.aggregate_type, &event.aggregate_id)).or_default();
+            *sequence += 1;
+            let expected = *sequence;
+            self.rule(event.sequence == expected, event, "a stream's sequence is 1, 2, 3, ... in the log's order");
+            self.rule(event.recorded_at >= recorded_at, event, "recorded_at never runs backwards");
+            recorded_at = event.recorded_at;
+            self.rule(event.leaf_hash == leaf_hash(event), event, "the leaf hash is that of the row");
+            let metadata = event.metadata();
+            let flat = metadata.as_object().is_some_and(|fields| fields.values().all(Value::is_string));
+            self.rule(flat, event, "metadata is a flat map of strings");
+            let first = position == 1;
+            self.rule((event.event_type == "InstanceCreated") == first, event, "a log begins with InstanceCreated");
+        }
+    }
+
+    fn unit(&mut self, unit: &[StoredEvent]) {
+        let first = &unit[0];
+        let metadata = first.metadata();
+        let unit_id = metadata["unit_id"].as_str().unwrap_or_default().to_owned();
+        let new = self.units.insert(unit_id);
+        self.rule(new, first, "the events of a unit stand together");
+        for event in unit {
+            let own = event.metadata();
+            let same = own["actor"] == metadata["actor"] && own["command"] == metadata["command"];
+            self.rule(same, event, "the events of a unit have one actor and one command");
+            self.rule(event.recorded_at == first.recorded_at, event, "the events of a unit have one time");
+        }
+        let before = self.model.clone();
+        let actor = metadata["actor"].as_str().unwrap_or_default().to_owned();
+        let command = metadata["command"].as_str().unwrap_or_default().to_owned();
+        let acting = self.acting(&before, &actor, &command, first);
+        for event in unit {
+            self.event(&acting, event);
+            self.model.apply(&event.printed());
+        }
+        let owners = self.model.users.values().filter(|user| user.role == "owner").count();
+        self.rule(owners <= 1, first, "there is one owner");
+    }
+
+    /// Judges whether the actor may act at all, and says with which role.
+    fn acting<'a>(&mut self, before: &Model, actor: &'a str, command: &'a str, first: &StoredEvent) -> Acting<'a> {
+        let now = first.recorded_at.div_euclid(1_000_000);
+        let (kind, rest) = actor.split_once('/').unwrap_or((actor, ""));
+        let mut acting = Acting { user: None, role: None, command, kind };
+        let role_of = |id: &str| before.users.get(id).filter(|user| user.status == "active").map(|user| &user.role);
+        match kind {
+            "user" => {
+                acting.user = Some(rest);
+                acting.role = role_of(rest).cloned();
+                if command != "sign_in" {
+                    self.rule(acting.role.is_some(), first, "only an active user acts");
+                    let alive = |(id, session): (&String, &super::model::Session)| {
+                        session.user_id.as_deref() == Some(rest) && before.session_is_alive(id, now)
+                    };
+                    self.rule(before.sessions.iter().any(alive), first, "a user acts only with a live session");
+                }
+            }
+            "api_token" => {
+                let (token, user) = rest.split_once("/user/").unwrap_or((rest, ""));
+                self.rule(before.token_is_alive(token, now), first, "a token acts only while it is alive");
+                let roles = [before.api_tokens.get(token).map(|token| &token.role), role_of(user)];
+                acting.user = Some(user);
+                acting.role = roles.into_iter().flatten().min_by_key(|role| rank(role)).cloned();
+            }
+            "setup_session" => {
+                let setup = before.setup.as_ref();
+                let present = setup.is_some_and(|setup| setup.session_id.as_deref() == Some(rest));
+                let open = setup.is_some_and(|setup| setup.state != "ready");
+                let session = before.sessions.get(rest);
+                let alive = session.is_some_and(|session| session.expired == 0 && session.expires_at > now);
+                self.rule(present && open && alive, first, "only the present setup session acts, until setup is ready");
+            }
+            "operator" | "system" | "anonymous" => {}
+            other => self.rule(false, first, &format!("{other} is no actor")),
+        }
+        acting
+    }
+
+    fn event(&mut self, acting: &Acting<'_>, event: &StoredEvent) {
+        let payload = event.payload();
+        let fields = &payload[&event.event_type];
+        self.sealed(event, fields);
+        self.sealed(event, &event.metadata());
+        match event.aggregate_type.as_str() {
+            "setup" => self.setup_event(acting, event, fields),
+            "session" => self.session_event(acting, event, fields),
+            "user" => self.user_event(acting, event, fields),
+            "api_token" => self.token_event(acting, event, fields),
+            "identity_provider" => self.provider_event(acting, event, fields),
+            other => self.rule(false, event, &format!("{other} is no aggregate")),
+        }
+    }
+
+    /// What is personal or secret stands in the log only sealed, and what is personal with a key of that person.
+    fn sealed(&mut self, event: &StoredEvent, value: &Value) {
+        let Some(fields) = value.as_object() else { return };
+        for (name, value) in fields {
+            if let (true, Some(text)) = (SEALED_FIELDS.contains(&name.as_str()), value.as_str()) {
+                let form = text.split_once(':').is_some_and(|(key, sealed)| {
+                    let (kind, id) = key.split_once('/').unwrap_or((key, ""));
+                    let known = match kind {
+                        "instance" => name == "client_secret",
+                        "strangers" => id.len() == "2026-11".len(),
+                        // The person is the user of the stream, of the pinned owner, of the token or the actor.
+                        "person" => uuid::Uuid::parse_str(id).is_ok(),
+                        _ => false,
+                    };
+                    known
+                        && sealed.len() > 80
+                        && sealed.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+                });
+                self.rule(form, event, &format!("{name} is sealed"));
+                let own = event.aggregate_type != "user"
+                    || ["source_address", "user_agent"].contains(&name.as_str())
+                    || text.starts_with(&format!("person/{}:", event.aggregate_id));
+                self.rule(own, event, &format!("{name} is sealed with the key of its person"));
+            }
+            self.sealed(event, value);
+        }
+    }
+
+    fn setup_event(&mut self, acting: &Acting<'_>, event: &StoredEvent, fields: &Value) {
+        let state = self.model.setup.as_ref().map(|setup| setup.state.clone()).unwrap_or_default();
+        self.rule(state != "ready", event, "ready is terminal");
+        let now = event.recorded_at.div_euclid(1_000_000);
+        match event.event_type.as_str() {
+            "InstanceCreated" => self.rule(acting.kind == "system", event, "the service makes the instance"),
+            "BootstrapTokenIssued" => {
+                self.rule(acting.kind == "operator", event, "bootstrap tokens are issued on the host");
+                self.new_token_hash(event, fields);
+                let expires_at = fields["expires_at"].as_i64().unwrap_or_default();
+                self.bootstrap = Some(Bootstrap { failures: 0, consumed: false, expires_at });
+            }
+            "VerificationFailed" | "BootstrapTokenVerified" => {
+                self.rule(acting.kind == "anonymous", event, "whoever verifies is not known yet");
+                let (failures, consumed, expires_at) = self
+                    .bootstrap
+                    .as_ref()
+                    .map_or((0, true, 0), |token| (token.failures, token.consumed, token.expires_at));
+                self.rule(!consumed, event, "a bootstrap token is verified while there is one that was not used");
+                self.rule(expires_at > now - 2, event, "an expired bootstrap token is not verified");
+                self.rule(failures < FAILURES_A_TOKEN, event, "after five failures a bootstrap token is locked");
+                let failed = event.event_type == "VerificationFailed";
+                if failed {
+                    self.rule(fields["failures"] == failures + 1, event, "failures are counted one by one");
+                }
+                if let Some(token) = &mut self.bootstrap {
+                    token.failures += u64::from(failed);
+                    token.consumed |= !failed;
+                }
+            }
+            "OwnerVerified" => self.rule(state == "idp_configured", event, "an owner needs a provider"),
+            "SetupCompleted" => self.rule(state == "owner_created", event, "setup ends with an owner"),
+            "SetupProviderAccepted" => {
+                let expected = ["bootstrap_pending", "idp_configured"].contains(&state.as_str());
+                self.rule(expected, event, "setup has a place for the provider");
+            }
+            "SetupRestarted" => {
+                self.rule(acting.kind == "operator", event, "setup is restarted on the host");
+                self.bootstrap = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn session_event(&mut self, acting: &Acting<'_>, event: &StoredEvent, fields: &Value) {
+        let id = &event.aggregate_id;
+        let present = self.model.sessions.get(id).cloned();
+        let opens = ["SetupSessionOpened", "SessionOpened"].contains(&event.event_type.as_str());
+        self.rule(opens != present.is_some(), event, "nothing happens to a session that was ended");
+        let user_epoch = |user: &str| self.model.users.get(user).map(|user| user.session_epoch);
+        let provider_epoch = self.model.provider.as_ref().map_or(0, |provider| provider.session_epoch);
+        let owner = present.and_then(|session| session.user_id);
+        match event.event_type.as_str() {
+            "SetupSessionOpened" => self.new_token_hash(event, fields),
+            "SessionOpened" => {
+                let user = fields["user_id"].as_str().unwrap_or_default();
+                let (epoch, active) = (user_epoch(user), self.model.users.get(user).is_some_and(is_active));
+                self.rule(active, event, "only an active user gets a session");
+                self.rule(
+                    acting.command == "sign_in" && acting.user == Some(user),
+                    event,
+                    "who signs in gets a session",
+                );
+                self.rule(fields["user_epoch"].as_u64() == epoch, event, "a session opens in its user's epoch");
+                self.rule(fields["provider_epoch"] == provider_epoch, event, "a session opens in the provider's epoch");
+                self.new_token_hash(event, fields);
+            }
+            "SessionKept" => {
+                let epoch = owner.as_deref().and_then(user_epoch);
+                self.rule(fields["user_epoch"].as_u64() == epoch, event, "a session is kept in its user's epoch");
+                self.rule(
+                    fields["provider_epoch"] == provider_epoch,
+                    event,
+                    "a session is kept in the provider's epoch",
+                );
+            }
+            "SessionSignedOut" => self.rule(acting.user == owner.as_deref(), event, "one signs out oneself"),
+            "SessionRevoked" => self.ended_by(acting, event, owner.as_deref()),
+            _ => {}
+        }
+    }
+
+    /// One's own always; somebody else's by rank; never with an API token.
+    fn ended_by(&mut self, acting: &Acting<'_>, event: &StoredEvent, owner: Option<&str>) {
+        self.rule(acting.kind == "user", event, "only a session ends sessions and tokens");
+        let role = owner.and_then(|owner| self.model.users.get(owner)).map(|user| user.role.clone());
+        let may = role.is_some_and(|role| outranks(acting.role.as_deref(), &role));
+        self.rule(may || acting.user == owner, event, "sessions and tokens end by their user or by rank");
+    }
+
+    fn user_event(&mut self, acting: &Acting<'_>, event: &StoredEvent, fields: &Value) {
+        let id = event.aggregate_id.as_str();
+        let target = self.model.users.get(id).cloned();
+        let begins = ["OwnerRegistered", "UserInvited"].contains(&event.event_type.as_str());
+        self.rule(begins != target.is_some(), event, "a user begins once");
+        let (role, status) = target.map(|user| (user.role, user.status)).unwrap_or_default();
+        let over = |other: &str| !other.is_empty() && outranks(acting.role.as_deref(), other);
+        let by = |field: &str| fields[field].as_str().is_some() && fields[field].as_str() == acting.user;
+        let given = fields["role"].as_str().unwrap_or_default();
+        match event.event_type.as_str() {
+            "OwnerRegistered" => self.rule(acting.kind == "setup_session", event, "setup makes the owner"),
+            "OwnerDiscarded" => self.rule(acting.kind == "operator", event, "the owner is discarded on the host"),
+            "UserInvited" => {
+                self.rule(over(given), event, "one invites below one's own role, owner and admin only");
+                self.rule(by("invited_by"), event, "the event names who acts");
+            }
+            "InvitationAccepted" => {
+                self.rule(status == "invited" && acting.user == Some(id), event, "an invitation waits to be accepted");
+            }
+            "RoleChanged" => {
+                self.rule(over(&role) && over(given), event, "a role is changed by somebody above both");
+                self.rule(by("changed_by") && acting.user != Some(id), event, "nobody changes themselves");
+                self.rule(role != given, event, "a change changes something");
+            }
+            "UserDisabled" => {
+                self.rule(over(&role), event, "users are disabled by rank");
+                self.rule(by("disabled_by") && acting.user != Some(id), event, "nobody disables themselves");
+                self.rule(status != "disabled", event, "a change changes something");
+            }
+            "UserEnabled" => {
+                self.rule(over(&role) && by("enabled_by"), event, "users are enabled by rank");
+                self.rule(status == "disabled", event, "a change changes something");
+            }
+            "SessionsRevoked" => self.ended_by(acting, event, Some(id)),
+            "OwnerRecoveryOpened" => {
+                self.rule(acting.kind == "operator" && role == "owner", event, "the owner is recovered on the host");
+            }
+            "OwnerIdentityReplaced" => self.rule(role == "owner", event, "only the owner is recovered"),
+            _ => {}
+        }
+    }
+
+    fn token_event(&mut self, acting: &Acting<'_>, event: &StoredEvent, fields: &Value) {
+        let present = self.model.api_tokens.get(&event.aggregate_id).map(|token| token.user_id.clone());
+        if event.event_type == "ApiTokenRevoked" {
+            self.ended_by(acting, event, present.as_deref());
+            return;
+        }
+        let role = fields["role"].as_str().unwrap_or_default();
+        let user = fields["user_id"].as_str().unwrap_or_default();
+        let epoch = self.model.users.get(user).map(|user| user.token_epoch);
+        let own = acting.role.as_deref().is_some_and(|own| rank(own) >= rank("developer") && rank(own) >= rank(role));
+        self.rule(acting.kind == "user" && acting.user == Some(user), event, "one issues tokens for oneself");
+        self.rule(own && role != "owner", event, "a token has at most the role of who issues it");
+        self.rule(fields["token_epoch"].as_u64() == epoch, event, "a token is issued in its user's epoch");
+        self.new_token_hash(event, fields);
+    }
+
+    fn provider_event(&mut self, acting: &Acting<'_>, event: &StoredEvent, fields: &Value) {
+        let (version, epoch) = self.model.provider.as_ref().map_or((0, 0), |p| (p.version, p.session_epoch));
+        match event.event_type.as_str() {
+            "ProviderConfigured" => {
+                let owner = acting.kind == "user" && acting.role.as_deref() == Some("owner");
+                let may = owner || ["setup_session", "operator"].contains(&acting.kind);
+                self.rule(may, event, "the owner, setup or the host choose the provider");
+                let issuer = fields["issuer_url"].as_str().map(str::to_owned);
+                let changed = self.provider_issuer.is_some() && self.provider_issuer != issuer;
+                self.provider_issuer = issuer;
+                self.rule(fields["version"] == version + 1, event, "configurations are counted one by one");
+                self.rule(
+                    fields["session_epoch"] == epoch + u64::from(changed),
+                    event,
+                    "another issuer raises the epoch, and nothing else does",
+                );
+            }
+            "ProviderRemoved" => {
+                self.rule(acting.kind == "operator", event, "the provider is removed on the host");
+                self.rule(fields["version"] == version + 1, event, "configurations are counted one by one");
+            }
+            _ => self.rule(acting.kind == "system", event, "the service counts refusals"),
+        }
+    }
+
+    fn new_token_hash(&mut self, event: &StoredEvent, fields: &Value) {
+        let hash = fields["token_hash"].as_str().unwrap_or_default();
+        let form = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        self.rule(form, event, "of a token there is its SHA-256");
+        let new = self.token_hashes.insert(hash.to_owned());
+        self.rule(new, event, "no token is given out twice");
+    }
+}
+
+fn is_active(user: &User) -> bool {
+    user.status == "active"
+}
