@@ -127,7 +127,7 @@ async fn revoking_all_sessions_racing_a_new_one_ends_it_or_comes_before_it(cast:
         // The sign-in that came in between count and commit is ended and not counted.
         assert!(me.status != 200 || ended == 1, "{ended} sessions were ended, and then: {me:?}");
         if me.status != 200 {
-            session = stage.node(round).sign_in("bob").await.ok(200)["session_token"].as_str().unwrap().to_owned();
+            session = String::from(stage.node(round).sign_in("bob").await.ok(200)["session_token"].as_str().unwrap());
         }
     }
     stage.lawful().await;
@@ -155,7 +155,7 @@ async fn what_an_admin_does_while_being_disabled_is_done_before_it_or_refused(ca
         }
         stage.node(round).post(&format!("/v1/users/{admin}/enable"), Some(&owner), json!({})).await.ok(200);
         stage.node(round).get("/v1/users/me", Some(&session)).await.refused(401, "invalid_session");
-        session = stage.node(round).sign_in("bob").await.ok(200)["session_token"].as_str().unwrap().to_owned();
+        session = String::from(stage.node(round).sign_in("bob").await.ok(200)["session_token"].as_str().unwrap());
     }
     stage.lawful().await;
 }
