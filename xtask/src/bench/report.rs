@@ -157,9 +157,9 @@ mod tests {
         report.add(Row::new("calls a second", 51_234.4, ""));
         let table = report.table();
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[1], "ratio                0.50  >= 0.5  pass  1 to 2");
-        assert_eq!(lines[2], "memory           25.0 MiB  <= 25   miss");
-        assert_eq!(lines[3], "calls a second      51234");
+        assert_eq!(lines[1], "ratio               0.50  >= 0.5  pass  1 to 2");
+        assert_eq!(lines[2], "memory          25.0 MiB  <= 25   miss");
+        assert_eq!(lines[3], "calls a second     51234");
         assert_eq!(report.json()["rows"][1]["met"], false);
     }
 
