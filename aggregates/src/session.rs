@@ -174,9 +174,7 @@ impl Session {
             }
             SessionCommand::Slide { now, expires_at } => {
                 self.check(SessionKind::Setup, now)?;
-                // A session that lives for less than some minutes slides more often.
-                let seconds = SLIDE_AT_MOST_EVERY_SECONDS.min((expires_at.0 - now.0) / 4);
-                if now < self.extended_at.plus(seconds) || expires_at <= self.expires_at {
+                if now < self.extended_at.plus(SLIDE_AT_MOST_EVERY_SECONDS) || expires_at <= self.expires_at {
                     return Ok(None);
                 }
                 Ok(Some(SessionEvent::SetupSessionExtended { extended_at: now, expires_at }))

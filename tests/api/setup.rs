@@ -199,17 +199,38 @@ async fn the_owners_address_may_come_without_a_word_on_it_but_not_as_unverified(
     assert_eq!(owner["owner_email"], "dave@example.com");
 }
 
-async fn a_setup_session_slides_with_each_accepted_call_and_ends_without_one(backend: Backend) {
-    let fresh = Fresh::start_with(backend, &[("AUTHLOG_SETUP_SESSION_TTL", "6s")]).await;
+/// A session slides once a minute at most: this one was opened two minutes ago, as far as the log and the read model know.
+async fn a_setup_session_slides_with_each_accepted_call(backend: Backend) {
+    let fresh = Fresh::start(backend).await;
     let token = fresh.server.bootstrap_token().await;
     let opened = fresh.server.post("/v1/setup/bootstrap-token/verify", None, json!({ "token": token })).await.ok(200);
-    let (setup, first) = (text(&opened, "session_token"), opened["expires_at"].as_i64().unwrap());
-    clock_reaches(&json!(first - 3)).await;
+    let (setup, until) = (text(&opened, "session_token"), opened["expires_at"].as_i64().unwrap());
+    let at = until - 30 * 60;
+    let fields = |at: i64, until: i64| format!("\"opened_at\":{at},\"expires_at\":{until}");
+    assert_eq!(fresh.database.forge(&fields(at, until), &fields(at - 120, until - 120)).await, 1);
+    assert_eq!(fresh.database.sql("UPDATE sessions_1 SET expires_at = expires_at - 120").await, 1);
     let modes = json!({ "runtime_mode": "remote", "remote_auth_mode": "oidc" });
     let slid = fresh.server.post("/v1/setup/preferences", Some(setup), modes).await.ok(200);
-    assert!(slid["session_expires_at"].as_i64().unwrap() >= first + 3, "{slid} after {first}");
-    clock_reaches(&slid["session_expires_at"]).await;
-    fresh.server.get("/v1/setup/summary", Some(setup)).await.refused(401, "session_expired");
+    assert!(slid["session_expires_at"].as_i64().unwrap() >= until, "{slid} after {until}");
+    let slides = async || {
+        let types = fresh.server.event_types().await;
+        types.iter().filter(|name| *name == "SetupSessionExtended").count()
+    };
+    assert_eq!(slides().await, 1);
+    fresh.server.get("/v1/setup/summary", Some(setup)).await.ok(200);
+    assert_eq!(slides().await, 1, "once a minute at most");
+    fresh.server.configure("wrong", fresh.provider.issuer()).await.refused(401, "invalid_session");
+}
+
+async fn a_setup_session_ends_when_nobody_uses_it(backend: Backend) {
+    let fresh = Fresh::start_with(backend, &[("AUTHLOG_SETUP_SESSION_TTL", "2s")]).await;
+    let token = fresh.server.bootstrap_token().await;
+    let opened = fresh.server.post("/v1/setup/bootstrap-token/verify", None, json!({ "token": token })).await.ok(200);
+    clock_reaches(&opened["expires_at"]).await;
+    let setup = Some(text(&opened, "session_token"));
+    fresh.server.get("/v1/setup/summary", setup).await.refused(401, "session_expired");
+    // It comes before the state and the body.
+    fresh.server.post(START, setup, json!([])).await.refused(401, "session_expired");
 }
 
 async fn issuers_that_cannot_be_trusted_are_not_configured(backend: Backend) {
@@ -239,6 +260,7 @@ on_both_databases!(
     the_cookie_of_the_browser_that_began_stands_in_for_the_header,
     a_pinned_owner_is_the_only_one_who_may_become_owner,
     the_owners_address_may_come_without_a_word_on_it_but_not_as_unverified,
-    a_setup_session_slides_with_each_accepted_call_and_ends_without_one,
+    a_setup_session_slides_with_each_accepted_call,
+    a_setup_session_ends_when_nobody_uses_it,
     issuers_that_cannot_be_trusted_are_not_configured,
 );
