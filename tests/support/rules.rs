@@ -81,6 +81,41 @@ fn outranks(role: Option<&str>, other: &str) -> bool {
     role.is_some_and(|role| rank(role) >= rank("admin") && rank(role) > rank(other))
 }
 
+/// Who acts, and whether each rule about acting at all holds, as the log stood before the unit.
+fn acting<'a>(before: &Model, actor: &'a str, command: &'a str, now: i64) -> (Acting<'a>, Vec<(bool, &'static str)>) {
+    let (kind, rest) = actor.split_once('/').unwrap_or((actor, ""));
+    let mut acting = Acting { user: None, role: None, command, kind };
+    let role_of = |id: &str| before.users.get(id).filter(|user| is_active(user)).map(|user| user.role.clone());
+    let rules = match kind {
+        "user" => {
+            (acting.user, acting.role) = (Some(rest), role_of(rest));
+            let mut sessions = before.sessions.iter();
+            let alive = sessions.any(|(id, s)| s.user_id.as_deref() == Some(rest) && before.session_is_alive(id, now));
+            let signs_in = command == "sign_in";
+            vec![
+                (signs_in || acting.role.is_some(), "only an active user acts"),
+                (signs_in || alive, "a user acts only with a live session"),
+            ]
+        }
+        "api_token" => {
+            let (token, user) = rest.split_once("/user/").unwrap_or((rest, ""));
+            let roles = [before.api_tokens.get(token).map(|token| token.role.clone()), role_of(user)];
+            acting.user = Some(user);
+            acting.role = roles.into_iter().flatten().min_by_key(|role| rank(role));
+            vec![(before.token_is_alive(token, now), "a token acts only while it is alive")]
+        }
+        "setup_session" => {
+            let setup = before.setup.as_ref();
+            let present =
+                setup.is_some_and(|setup| setup.session_id.as_deref() == Some(rest) && setup.state != "ready");
+            let alive = before.sessions.get(rest).is_some_and(|s| s.expired == 0 && s.expires_at > now);
+            vec![(present && alive, "only the present setup session acts, until setup is ready")]
+        }
+        _ => vec![(["operator", "system", "anonymous"].contains(&kind), "the actor is one of the contract's")],
+    };
+    (acting, rules)
+}
+
 /// The leaf hash as `src/log/leaf.rs` documents it, computed anew.
 fn leaf_hash(event: &StoredEvent) -> String {
     let mut bytes = vec![0];
@@ -140,55 +175,18 @@ impl Judge {
             self.rule(same, event, "the events of a unit have one actor and one command");
             self.rule(event.recorded_at == first.recorded_at, event, "the events of a unit have one time");
         }
-        let before = self.model.clone();
-        let actor = metadata["actor"].as_str().unwrap_or_default().to_owned();
-        let command = metadata["command"].as_str().unwrap_or_default().to_owned();
-        let acting = self.acting(&before, &actor, &command, first);
+        let actor = metadata["actor"].as_str().unwrap_or_default();
+        let command = metadata["command"].as_str().unwrap_or_default();
+        let (acting, may) = acting(&self.model, actor, command, first.recorded_at.div_euclid(1_000_000));
+        for (holds, rule) in may {
+            self.rule(holds, first, rule);
+        }
         for event in unit {
             self.event(&acting, event);
             self.model.apply(&event.printed());
         }
         let owners = self.model.users.values().filter(|user| user.role == "owner").count();
         self.rule(owners <= 1, first, "there is one owner");
-    }
-
-    /// Judges whether the actor may act at all, and says with which role.
-    fn acting<'a>(&mut self, before: &Model, actor: &'a str, command: &'a str, first: &StoredEvent) -> Acting<'a> {
-        let now = first.recorded_at.div_euclid(1_000_000);
-        let (kind, rest) = actor.split_once('/').unwrap_or((actor, ""));
-        let mut acting = Acting { user: None, role: None, command, kind };
-        let role_of = |id: &str| before.users.get(id).filter(|user| user.status == "active").map(|user| &user.role);
-        match kind {
-            "user" => {
-                acting.user = Some(rest);
-                acting.role = role_of(rest).cloned();
-                if command != "sign_in" {
-                    self.rule(acting.role.is_some(), first, "only an active user acts");
-                    let alive = |(id, session): (&String, &super::model::Session)| {
-                        session.user_id.as_deref() == Some(rest) && before.session_is_alive(id, now)
-                    };
-                    self.rule(before.sessions.iter().any(alive), first, "a user acts only with a live session");
-                }
-            }
-            "api_token" => {
-                let (token, user) = rest.split_once("/user/").unwrap_or((rest, ""));
-                self.rule(before.token_is_alive(token, now), first, "a token acts only while it is alive");
-                let roles = [before.api_tokens.get(token).map(|token| &token.role), role_of(user)];
-                acting.user = Some(user);
-                acting.role = roles.into_iter().flatten().min_by_key(|role| rank(role)).cloned();
-            }
-            "setup_session" => {
-                let setup = before.setup.as_ref();
-                let present = setup.is_some_and(|setup| setup.session_id.as_deref() == Some(rest));
-                let open = setup.is_some_and(|setup| setup.state != "ready");
-                let session = before.sessions.get(rest);
-                let alive = session.is_some_and(|session| session.expired == 0 && session.expires_at > now);
-                self.rule(present && open && alive, first, "only the present setup session acts, until setup is ready");
-            }
-            "operator" | "system" | "anonymous" => {}
-            other => self.rule(false, first, &format!("{other} is no actor")),
-        }
-        acting
     }
 
     fn event(&mut self, acting: &Acting<'_>, event: &StoredEvent) {

@@ -106,8 +106,18 @@ impl Server {
 
     /// The same with more settings, as environment variables (`("AUTHLOG_SESSION_TTL", "2s")`).
     pub async fn start_with(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+        Self::start_as(program(), database, settings).await
+    }
+
+    /// The same under a command that runs its last arguments in its own place, as `strace -D` does.
+    pub async fn start_under(wrapper: &[&str], database: &TestDatabase) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_authlog")).kill_on_drop(true).stdin(Stdio::null());
+        Self::start_as(command, database, &[]).await
+    }
+
+    async fn start_as(mut command: Command, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
         let flags = flags(database);
-        let mut command = program();
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(&flags);
         command.env("AUTHLOG_PUBLIC_CALLS_PER_MINUTE", "0").envs(settings.iter().copied());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
