@@ -139,7 +139,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "master_key_file",
         None,
-        "the path of a file; without it, master.key in the data directory",
+        "the path of a file, or env:NAME for an environment variable; without it, master.key in the data directory",
         "the master key",
     ),
 ];
