@@ -114,7 +114,7 @@ impl Service {
         if let Some(idle) = self.settings.session_idle_ttl.map(Seconds::get)
             && now.0 - session.last_seen.load(Ordering::Relaxed) >= idle
         {
-            self.run(context, ExpireSession { session: row.id }).await?;
+            self.run(context, ExpireSession { session: row.id }).await.map_err(session_error)?;
             return Err(session_expired());
         }
         self.note_use(&row.id.to_string(), &session.last_seen, now).await.map_err(session_error)?;
