@@ -95,6 +95,7 @@ impl Runtime {
             settings: Arc::new(settings),
             clock: Clock,
             memory,
+            streams: Arc::default(),
             refusals: Refusals::default(),
         };
         Ok(Self { service, writer, lock })

@@ -68,8 +68,11 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
 fn start_tracing() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started =
-        if std::io::stderr().is_terminal() { lines.with_ansi(true).try_init() } else { lines.json().try_init() };
+    let started = if std::io::stderr().is_terminal() {
+        lines.with_ansi(true).try_init()
+    } else {
+        lines.json().with_span_list(false).try_init()
+    };
     if let Err(error) = started {
         note(&format!("tracing was started before: {error}"));
     }

@@ -46,11 +46,18 @@ impl Observed {
         self.route.as_ref().map_or(OTHER, MatchedPath::as_str)
     }
 
+    /// Whether the line is told only on request: nobody asks later who has read something, and a line costs as much as the
+    /// rest of such a call, with a lock that all calls share.
+    fn is_quiet(&self, status: u16) -> bool {
+        let has_read = matches!(self.method, "GET" | "HEAD") && (200..300).contains(&status);
+        has_read || QUIET.contains(&self.route())
+    }
+
     fn record(&mut self, class: &'static str, status: u16) {
         self.ended = true;
         let elapsed = self.started.elapsed();
         let route = self.route().to_owned();
-        if QUIET.contains(&self.route()) {
+        if self.is_quiet(status) {
             tracing::debug!(status, class, elapsed_us = elapsed.as_micros(), "answered");
         } else {
             tracing::info!(status, class, elapsed_us = elapsed.as_micros(), "answered");

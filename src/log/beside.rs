@@ -12,7 +12,7 @@ use super::dialect::Dialect;
 /// One connection of its own. On SQLite it takes turns with the log writer by way of a gate instead of waiting busily.
 #[derive(Clone)]
 pub(super) struct Beside {
-    target: WriteTarget,
+    target: Arc<WriteTarget>,
     gate: Arc<Mutex<()>>,
     connection: Arc<Mutex<Option<WriteConnection>>>,
 }
@@ -26,7 +26,7 @@ pub(super) struct Turn<'a> {
 
 impl Beside {
     pub(super) fn new(target: WriteTarget, gate: Arc<Mutex<()>>) -> Self {
-        Self { target, gate, connection: Arc::default() }
+        Self { target: Arc::new(target), gate, connection: Arc::default() }
     }
 
     pub(super) async fn turn(&self) -> Turn<'_> {

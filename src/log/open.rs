@@ -130,7 +130,7 @@ pub async fn open(
     };
     let handle = WriterHandle(tokio::spawn(writer.run(jobs)));
     let log = Log {
-        reader: Reader { database, layout: head.layout },
+        reader: Reader { database, layout: Arc::new(head.layout) },
         keyring,
         hasher,
         instance_keys: Arc::new(instance_keys),

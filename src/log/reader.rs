@@ -1,5 +1,7 @@
 //! Reading: rows of the read models, and the events themselves.
 
+use std::sync::Arc;
+
 use aggregates::StreamId;
 use projections::Row;
 
@@ -12,7 +14,7 @@ use super::{EventRecord, Location};
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub(super) database: Database,
-    pub(super) layout: Layout,
+    pub(super) layout: Arc<Layout>,
 }
 
 impl Reader {
@@ -23,7 +25,7 @@ impl Reader {
     pub async fn open(location: &Location) -> sqlx::Result<Self> {
         let database = location.database()?;
         let layout = read_head(&database).await?.layout;
-        Ok(Self { database, layout })
+        Ok(Self { database, layout: Arc::new(layout) })
     }
 
     pub fn database(&self) -> &Database {

@@ -1,12 +1,14 @@
 //! Deciding: load streams, let aggregates decide, hand the events over as one unit, and again if something moved.
 
+use std::sync::Arc;
+
 use aggregates::{Event, KeyId, Protected, StreamId, UnixSeconds, UserId};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use projections::{ActorRef, ClaimKind, Metadata};
 use uuid::Uuid;
 
-use super::{CallContext, MAX_USER_AGENT_CHARACTERS, Service, encryption_error, store_error};
+use super::{CallContext, MAX_USER_AGENT_CHARACTERS, RememberedStreams, Service, encryption_error, store_error};
 use crate::error::{ApiError, ErrorCode};
 use crate::keys::Key;
 use crate::log::{AppendError, CodecError, LoadError, Loaded, Log, StreamVersion, Unit, keys_of, seal};
@@ -33,6 +35,11 @@ pub trait Decide: Send + Sync + 'static {
 /// One round of deciding: what was read, what is to be written.
 pub struct Decision {
     log: Log,
+    streams: Arc<RememberedStreams>,
+    /// Whether every stream is read from the log, whatever is remembered of it.
+    fresh: bool,
+    /// Whether a stream was taken from memory.
+    remembered: bool,
     pub now: UnixSeconds,
     reads: Vec<StreamVersion>,
     events: Vec<(StreamId, i64, Event)>,
@@ -46,12 +53,26 @@ impl Decision {
     /// Folds a stream and notes its version: should it move before the unit is written, the call is decided again.
     pub async fn load<A>(&mut self, stream: StreamId) -> Result<Loaded<A>, ApiError>
     where
-        A: Aggregate,
+        A: Aggregate + Clone + 'static,
         A::Event: DomainEvent,
     {
-        let loaded = self.log.load::<A>(stream).await.map_err(load_error)?;
+        let remembered = if self.fresh { None } else { self.streams.get::<A>(&stream) };
+        let loaded = if let Some(loaded) = remembered {
+            self.remembered = true;
+            loaded
+        } else {
+            let loaded = self.log.load::<A>(stream).await.map_err(load_error)?;
+            self.streams.keep(&loaded);
+            loaded
+        };
         self.reads.push(StreamVersion { stream: loaded.stream.clone(), version: loaded.version });
         Ok(loaded)
+    }
+
+    /// A stream that begins with this unit, its id being new. Nothing is read; the log writer makes sure that it is empty.
+    pub fn begin<A: Default>(&mut self, stream: StreamId) -> Loaded<A> {
+        self.reads.push(StreamVersion { stream: stream.clone(), version: 0 });
+        Loaded { aggregate: A::default(), stream, version: 0 }
     }
 
     /// Lets an aggregate decide and keeps its events for the unit; answers them.
@@ -154,9 +175,13 @@ impl Service {
     }
 
     async fn decide<D: Decide>(&self, context: &CallContext, call: &D) -> Result<D::Answer, ApiError> {
+        let mut fresh = false;
         for _ in 0..MAX_ROUNDS {
             let mut decision = Decision {
                 log: self.log.clone(),
+                streams: Arc::clone(&self.streams),
+                fresh,
+                remembered: false,
                 now: self.now(),
                 reads: Vec::new(),
                 events: Vec::new(),
@@ -165,20 +190,30 @@ impl Service {
                 actor: ActorRef::Anonymous,
                 metadata_key: None,
             };
-            let answer = call.decide(self, &mut decision).await?;
-            if decision.events.is_empty() {
+            let decided = call.decide(self, &mut decision).await;
+            let writes = decided.is_ok() && !decision.events.is_empty();
+            if decision.remembered && !writes {
+                // No version will be checked, so what was remembered must not decide.
+                fresh = true;
+                continue;
+            }
+            let answer = decided?;
+            if !writes {
                 return Ok(answer);
             }
             let unit = decision.into_unit(self, context, D::COMMAND).await?;
             let destroyed = unit.keys_destroyed.clone();
+            let streams: Vec<StreamId> = unit.reads.iter().map(|read| read.stream.clone()).collect();
+            let written: Vec<StreamId> = unit.events.iter().map(|event| event.stream.clone()).collect();
             match self.log.append(unit).await {
                 Ok(_) => {
+                    self.streams.forget(&written);
                     for key in &destroyed {
                         self.log.keyring().forget(key);
                     }
                     return Ok(answer);
                 }
-                Err(AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity)) => {}
+                Err(AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity)) => self.streams.forget(&streams),
                 Err(error) => return Err(append_error(error)),
             }
         }

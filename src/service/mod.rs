@@ -19,6 +19,7 @@ pub mod sessions;
 pub mod setup;
 pub mod sign_in;
 mod sign_in_decision;
+mod streams;
 pub mod users;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::settings::Settings;
 pub use authenticate::Caller;
 pub use decision::Decide;
 pub use memory::Memory;
+pub use streams::RememberedStreams;
 
 /// The service around the core. Cheap to clone.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub struct Service {
     pub clock: Clock,
     /// Sessions, users and tokens in memory, where this process sees every write; else every check reads the row.
     pub memory: Option<Arc<Memory>>,
+    /// Streams that decisions were taken on lately.
+    pub streams: Arc<RememberedStreams>,
     pub refusals: refusals::Refusals,
 }
 

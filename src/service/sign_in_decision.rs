@@ -181,7 +181,7 @@ impl Decide for SignIn {
         let user_id: UserId = user.stream.aggregate_id.parse().map_err(|error| {
             ApiError::new(ErrorCode::InternalError).with_message("The user has no id.").caused_by(error)
         })?;
-        let mut session = decision.load::<Session>(StreamId::session(SessionId(Uuid::now_v7()))).await?;
+        let mut session = decision.begin::<Session>(StreamId::session(SessionId(Uuid::now_v7())));
         let expires_at = decision.now.plus(service.settings.session_ttl.get());
         let open = SessionCommand::Open {
             user_id,

@@ -151,7 +151,7 @@ impl Decide for InviteUser {
     async fn decide(&self, service: &Service, decision: &mut Decision) -> Result<UserId, ApiError> {
         let actor = decision.reauthenticate(&self.caller).await?;
         let id = UserId(Uuid::now_v7());
-        let mut user = decision.load::<User>(StreamId::user(id)).await?;
+        let mut user = decision.begin::<User>(StreamId::user(id));
         let address = Protected::of_person(id, self.address.as_str());
         let invite = UserCommand::Invite { actor, address, role: self.role };
         decision.handle(&mut user, invite).await.map_err(|error| user_error(&error))?;
