@@ -3,7 +3,7 @@
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::sign_in::cookies;
@@ -29,6 +29,15 @@ pub struct Returned {
     iss: Option<String>,
     /// What the provider refused with (RFC 6749, section 4.1.2.1).
     error: Option<String>,
+}
+
+/// The body of the call that finishes what this page cannot.
+#[derive(Serialize)]
+struct Answered {
+    code: String,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
 }
 
 /// Where the provider sends the browser back to
@@ -62,11 +71,11 @@ async fn finish(
     };
     if call.service.require_ready().await.is_err() {
         call.service.require_setup_open().await?;
+        // Whole, with `iss`: a provider that promises it must be held to it (RFC 9207, section 2.4).
+        let body = json(&Answered { code, state, iss: returned.iss });
         return Ok(format!(
-            "<p>Setup is under way. Hand these two to <code>POST /v1/setup/owner/verify-oidc</code>:</p>\
-             <p>code <code>{}</code></p><p>state <code>{}</code></p>",
-            escaped(&code),
-            escaped(&state)
+            "<p>Setup is under way. Send this to <code>POST /v1/setup/owner/verify-oidc</code>:</p><p><code>{}</code></p>",
+            escaped(&body)
         ));
     }
     if !call.service.cookie_fits(&state, &cookies(headers)) {
@@ -78,6 +87,11 @@ async fn finish(
         escaped(&signed_in.user.address),
         escaped(&signed_in.session_token)
     ))
+}
+
+#[expect(clippy::expect_used, reason = "three texts under fixed names")]
+fn json(answered: &Answered) -> String {
+    serde_json::to_string(answered).expect("texts are JSON")
 }
 
 fn html(status: StatusCode, title: &str, body: &str) -> Response {

@@ -1,0 +1,137 @@
+//! The tables of the docs say what the code says.
+
+use std::collections::BTreeSet;
+
+use aggregates::{ApiTokenEvent, IdentityProviderEvent, SessionEvent, SetupEvent, UserEvent};
+use authlog::settings::{SETTINGS, limits};
+use projections::TABLES;
+use serde_json::Value;
+
+use crate::markdown::{quoted, read, rows};
+
+#[test]
+fn every_setting_stands_in_the_docs_as_in_the_table_of_the_code() {
+    let optional = |text: Option<&str>, absent: &str| text.map_or(absent.to_owned(), |text| format!("`{text}`"));
+    let wanted: Vec<Vec<String>> = SETTINGS
+        .iter()
+        .map(|setting| {
+            vec![
+                format!("`{}`", setting.name),
+                format!("`{}`", setting.variable()),
+                optional(setting.flag, ""),
+                optional(setting.default, "none"),
+                setting.meaning.to_owned(),
+                setting.accepts.to_owned(),
+            ]
+        })
+        .collect();
+    let written: Vec<Vec<String>> =
+        rows("docs/settings.md").into_iter().filter(|row| row[1].contains("AUTHLOG_")).collect();
+    assert_eq!(written, wanted);
+}
+
+#[test]
+fn every_bound_stands_in_the_docs_with_its_value() {
+    let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
+    let seconds = |time: std::time::Duration| format!("{} s", time.as_secs());
+    let wanted = [
+        ("BODY_BYTES", kib(limits::BODY_BYTES)),
+        ("BODY_TIMEOUT", seconds(limits::BODY_TIMEOUT)),
+        ("CALL_TIMEOUT", seconds(limits::CALL_TIMEOUT)),
+        ("HEAD_TIMEOUT", seconds(limits::HEAD_TIMEOUT)),
+        ("HEAD_BYTES", kib(limits::HEAD_BYTES)),
+        ("HEADER_LINES", limits::HEADER_LINES.to_string()),
+        ("STREAMS_PER_CONNECTION", limits::STREAMS_PER_CONNECTION.to_string()),
+        ("CONNECTIONS", limits::CONNECTIONS.to_string()),
+        ("CONNECTIONS_PER_SOURCE", limits::CONNECTIONS_PER_SOURCE.to_string()),
+        ("CONNECTION_AGE", seconds(limits::CONNECTION_AGE)),
+        ("DRAIN", seconds(limits::DRAIN)),
+        ("RATE_SOURCES", limits::RATE_SOURCES.to_string()),
+        ("FORWARDED_HOPS", limits::FORWARDED_HOPS.to_string()),
+        ("BEARER_BYTES", limits::BEARER_BYTES.to_string()),
+        ("PAGE_DEFAULT", limits::PAGE_DEFAULT.to_string()),
+        ("PAGE_MAX", limits::PAGE_MAX.to_string()),
+    ]
+    .map(|(name, value)| (format!("`{name}`"), value));
+    let source = read("src/settings/limits.rs");
+    assert_eq!(source.matches("pub const ").count(), wanted.len(), "a bound is in the code and not in this test");
+    let written: Vec<(String, String)> = rows("docs/settings.md")
+        .into_iter()
+        .filter(|row| row.len() == 3 && row[0].starts_with('`'))
+        .map(|row| (row[0].clone(), row[1].clone()))
+        .collect();
+    assert_eq!(written, wanted);
+}
+
+#[test]
+fn every_event_stands_in_the_docs_with_its_fields_and_what_is_sealed() {
+    let types =
+        [SetupEvent::TYPES, SessionEvent::TYPES, UserEvent::TYPES, ApiTokenEvent::TYPES, IdentityProviderEvent::TYPES];
+    let rows: Vec<Vec<String>> =
+        rows("docs/events.md").into_iter().filter(|row| row.len() == 5 && row[0].starts_with('`')).collect();
+    let written: Vec<(&str, &str)> = rows.iter().map(|row| (row[0].trim_matches('`'), row[1].as_str())).collect();
+    assert_eq!(written, types.concat());
+    for row in &rows {
+        let (name, version) = (row[0].trim_matches('`'), &row[1]);
+        let golden = read(&format!("aggregates/tests/golden/{name}.{version}.json"));
+        let golden: Value = serde_json::from_str(&golden).unwrap();
+        let fields: BTreeSet<&str> = golden[name].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(quoted(&row[3]).into_iter().collect::<BTreeSet<_>>(), fields, "the fields of {name}");
+        let mut sealed = BTreeSet::new();
+        sealed_paths(&golden[name], "", &mut sealed);
+        let written: BTreeSet<String> = quoted(&row[4]).into_iter().map(str::to_owned).collect();
+        assert_eq!(written, sealed, "what {name} has sealed");
+    }
+}
+
+/// A sealed value of a golden file names its key first.
+fn sealed_paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                sealed_paths(value, &path, found);
+            }
+        }
+        Value::String(text) if text.starts_with("person/") || text.starts_with("instance:") => {
+            found.insert(path.to_owned());
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_read_model_stands_in_the_docs_with_its_key() {
+    let written: Vec<(String, String)> =
+        rows("docs/read-models.md").into_iter().skip(1).map(|row| (row[0].clone(), row[1].clone())).collect();
+    let wanted = TABLES.map(|table| (format!("`{}`", table.name), format!("`{}`", table.key)));
+    assert_eq!(written, wanted);
+}
+
+#[test]
+fn every_column_of_the_log_stands_in_the_docs() {
+    let written: Vec<String> =
+        rows("docs/log.md").into_iter().skip(1).map(|row| row[0].trim_matches('`').to_owned()).collect();
+    for database in ["sqlite", "postgres"] {
+        let sql = read(&format!("migrations/{database}/0001_log.sql"));
+        let table = sql.split("CREATE TABLE events (").nth(1).unwrap().split("PRIMARY KEY").next().unwrap();
+        let columns: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(written, columns, "{database}");
+    }
+}
+
+#[test]
+fn what_the_page_on_the_log_says_of_the_writer_is_what_the_code_does() {
+    let page = read("docs/log.md");
+    let (group, queue) = (authlog::log::GROUP_UNITS, authlog::log::QUEUED_UNITS);
+    assert!(page.contains(&format!("up to {group} units at once from a queue of {queue}")));
+    let connection = read("src/log/connection.rs");
+    for constant in [
+        "IDLE_IN_TRANSACTION_TIMEOUT_SECONDS: u64 = 2;",
+        "STATEMENT_TIMEOUT_SECONDS: u64 = 10;",
+        "LOCK_TIMEOUT_SECONDS: u64 = 5;",
+    ] {
+        assert!(connection.contains(constant), "{constant} has changed: change docs/log.md and this test");
+    }
+    assert!(read("src/log/writer.rs").contains("LOOK_UP_SECONDS: u64 = 30;"), "change docs/log.md and this test");
+}
