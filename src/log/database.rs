@@ -8,7 +8,6 @@ use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{Aggregate, AggregateError, DomainEvent, EventStore as _};
 use postgres_es::PostgresEventRepository;
 use sqlite_es::SqliteEventRepository;
-use sqlx::Connection as _;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 
@@ -20,8 +19,6 @@ pub const SQLITE_READERS: u32 = 4;
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 /// A reader waits so long for a connection.
 pub const ACQUIRE_TIMEOUT_SECONDS: u64 = 5;
-/// A connection that was used more lately is not asked whether it still lives: that would double the round trips of every read.
-const TRUSTED_WHILE_BUSY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// An argument of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +53,7 @@ pub enum Database {
 }
 
 /// An aggregate as its stream says, and the stream's version.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Loaded<A> {
     pub aggregate: A,
     pub stream: StreamId,
@@ -80,7 +77,6 @@ impl Database {
         Self::Sqlite(
             SqlitePoolOptions::new()
                 .max_connections(SQLITE_READERS)
-                .test_before_acquire(false)
                 .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
                 .connect_lazy_with(options),
         )
@@ -93,15 +89,6 @@ impl Database {
     pub fn postgres(url: &str) -> sqlx::Result<Self> {
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)
-            .test_before_acquire(false)
-            .before_acquire(|connection, about| {
-                Box::pin(async move {
-                    if about.idle_for >= TRUSTED_WHILE_BUSY {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
             .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
             .connect_lazy_with(postgres_options(url)?);
         Ok(Self::Postgres(pool))
