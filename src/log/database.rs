@@ -53,7 +53,7 @@ pub enum Database {
 }
 
 /// An aggregate as its stream says, and the stream's version.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded<A> {
     pub aggregate: A,
     pub stream: StreamId,

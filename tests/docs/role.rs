@@ -96,7 +96,7 @@ async fn the_runtime_role_of_the_docs_serves_and_cannot_change_the_log() {
         "DROP TABLE events",
     ] {
         let refused = connection.execute(forbidden).await.unwrap_err();
-        let code = refused.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+        let code = refused.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
         // insufficient_privilege: refused before any trigger is asked.
         assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
     }
