@@ -42,7 +42,11 @@ fn metadata(unit_id: Uuid) -> Metadata {
 
 /// A unit that invites one person.
 fn invitation(log: &Log, address: &str) -> Unit {
-    let (id, user) = (Uuid::now_v7(), UserId(Uuid::now_v7()));
+    invitation_of(log, UserId(Uuid::now_v7()), address)
+}
+
+fn invitation_of(log: &Log, user: UserId, address: &str) -> Unit {
+    let id = Uuid::now_v7();
     let key_id = KeyId::Person(user);
     let (key, wrapped) = log.keyring().make(&key_id).unwrap();
     let event = Event::from(UserEvent::UserInvited {
@@ -55,6 +59,7 @@ fn invitation(log: &Log, address: &str) -> Unit {
     Unit {
         id,
         reads: vec![StreamVersion { stream: StreamId::user(user), version: 0 }],
+        begun: Vec::new(),
         events: vec![sealed],
         keys_made: vec![(key_id, wrapped)],
         keys_destroyed: Vec::new(),
@@ -73,6 +78,7 @@ fn issue(version: i64) -> Unit {
     Unit {
         id,
         reads: vec![StreamVersion { stream: StreamId::setup(), version }],
+        begun: Vec::new(),
         events: vec![sealed],
         keys_made: Vec::new(),
         keys_destroyed: Vec::new(),
@@ -118,7 +124,9 @@ async fn positions_are_dense_when_a_crowd_appends_at_once(backend: Backend) {
     let (log, writer) = opened(&database).await;
     let callers = (0..200).map(|n| {
         let log = log.clone();
-        tokio::spawn(async move { log.append(invitation(&log, &format!("u{n}@example.com"))).await.unwrap().position })
+        tokio::spawn(async move {
+            log.append(invitation(&log, &format!("u{n}@example.com"))).await.unwrap().committed.position
+        })
     });
     let mut positions = Vec::new();
     for caller in callers.collect::<Vec<_>>() {
@@ -176,6 +184,41 @@ async fn an_address_is_claimed_once_and_the_neighbours_of_the_loser_get_through(
     }
     assert_eq!(taken, [1, 20]);
     assert_eq!(whole_log(&log).await.len(), 22);
+}
+
+/// The same as an invitation whose stream nobody has looked for.
+fn beginning(log: &Log, user: UserId, address: &str) -> Unit {
+    let mut unit = invitation_of(log, user, address);
+    unit.begun = unit.reads.drain(..).map(|read| read.stream).collect();
+    unit
+}
+
+async fn a_stream_begins_once_and_the_neighbours_of_the_second_beginning_get_through(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    let user = UserId(Uuid::now_v7());
+    let units = (0..20).map(|n| {
+        let user = if n % 2 == 0 { user } else { UserId(Uuid::now_v7()) };
+        beginning(&log, user, &format!("u{n}@example.com"))
+    });
+    let mut taken = [0, 0];
+    for half in [units.clone().take(10).collect::<Vec<_>>(), units.skip(10).collect()] {
+        let appended = half.into_iter().enumerate().map(|(n, unit)| {
+            let log = log.clone();
+            tokio::spawn(async move { (n % 2, log.append(unit).await) })
+        });
+        for caller in appended.collect::<Vec<_>>() {
+            match caller.await.unwrap() {
+                (kind, Ok(_)) => taken[kind] += 1,
+                (0, Err(AppendError::Refused(_))) => {}
+                (kind, Err(error)) => panic!("{kind}: {error}"),
+            }
+        }
+    }
+    assert_eq!(taken, [1, 10]);
+    let events = whole_log(&log).await;
+    assert_eq!(events.len(), 12);
+    assert_dense(&events);
 }
 
 async fn the_database_refuses_to_change_the_log(backend: Backend) {
@@ -291,8 +334,8 @@ async fn behind_a_proxy() -> (TestDatabase, Proxy, Log, WriterHandle) {
 async fn a_unit_whose_commit_answer_was_lost_is_found_in_the_log_and_acknowledged() {
     let (_database, proxy, log, _writer) = behind_a_proxy().await;
     proxy.cut(Cut::BeforeTheClient);
-    let committed = log.append(invitation(&log, "bob@example.com")).await.unwrap();
-    assert_eq!((committed.position, proxy.cuts()), (2, 1));
+    let appended = log.append(invitation(&log, "bob@example.com")).await.unwrap();
+    assert_eq!((appended.committed.position, proxy.cuts()), (2, 1));
     log.append(invitation(&log, "carol@example.com")).await.unwrap();
     let events = whole_log(&log).await;
     assert_eq!(events.len(), 3);
@@ -306,7 +349,7 @@ async fn a_unit_whose_commit_never_arrived_is_refused_and_leaves_no_trace() {
     let refused = log.append(invitation(&log, "bob@example.com")).await;
     assert!(matches!(refused, Err(AppendError::Store(_))), "{refused:?}");
     assert_eq!(proxy.cuts(), 1);
-    assert_eq!(log.append(invitation(&log, "bob@example.com")).await.unwrap().position, 2);
+    assert_eq!(log.append(invitation(&log, "bob@example.com")).await.unwrap().committed.position, 2);
     assert_dense(&whole_log(&log).await);
 }
 
@@ -379,6 +422,7 @@ on_both_databases!(
     positions_are_dense_when_a_crowd_appends_at_once,
     of_units_that_read_one_version_one_gets_through,
     an_address_is_claimed_once_and_the_neighbours_of_the_loser_get_through,
+    a_stream_begins_once_and_the_neighbours_of_the_second_beginning_get_through,
     the_database_refuses_to_change_the_log,
     a_log_opens_again_with_its_key_and_not_without,
     no_address_stands_in_the_log_in_clear,

@@ -91,7 +91,15 @@ impl Draft {
         let events =
             events.into_iter().map(|(stream, sequence, event)| seal(stream, sequence, event, &metadata, &keys));
         let events = events.collect::<Result<Vec<_>, _>>()?;
-        log.append(Unit { id: metadata.unit_id, reads, events, keys_made, keys_destroyed: Vec::new() }).await?;
+        log.append(Unit {
+            id: metadata.unit_id,
+            reads,
+            begun: Vec::new(),
+            events,
+            keys_made,
+            keys_destroyed: Vec::new(),
+        })
+        .await?;
         Ok(())
     }
 }

@@ -104,6 +104,7 @@ pub(crate) fn fold(rows: &mut Rows<AuditRow>, recorded: &Recorded<'_>) -> Result
         .transpose()
         .map_err(|_| refused("its details are no JSON"))?;
     let stream = recorded.stream;
+    rows.need_new(Key::Position(recorded.position));
     rows.put(AuditRow {
         id: recorded.position,
         actor_id: recorded.metadata.actor.user_id(),

@@ -33,7 +33,7 @@ struct Entry<R> {
     folded: Folded<R>,
 }
 
-impl<R> Entry<R> {
+impl<R: Row> Entry<R> {
     fn untouched(stored: Stored<R>) -> Self {
         Self { stored, folded: Folded::Untouched }
     }
@@ -42,6 +42,23 @@ impl<R> Entry<R> {
         match (&self.folded, &self.stored) {
             (Folded::Put(row), _) | (Folded::Untouched, Stored::Present(row)) => Some(row),
             (Folded::Removed, _) | (Folded::Untouched, Stored::Absent | Stored::Unknown) => None,
+        }
+    }
+
+    /// The row, if the store has none.
+    fn inserted(&self) -> Option<&R> {
+        match self {
+            Self { folded: Folded::Put(row), stored: Stored::Absent } => Some(row),
+            _ => None,
+        }
+    }
+
+    /// The row, if the store holds another, or may.
+    fn updated(&self) -> Option<&R> {
+        match self {
+            Self { folded: Folded::Put(row), stored: Stored::Present(stored) } if row != stored => Some(row),
+            Self { folded: Folded::Put(row), stored: Stored::Unknown } => Some(row),
+            _ => None,
         }
     }
 
@@ -86,7 +103,7 @@ impl<R: Row> Rows<R> {
         }
     }
 
-    /// Marks a row that an event of the batch makes: the first event of a stream has no row yet, so none is loaded.
+    /// Marks a row that an event of the batch makes, being the first of its stream or the only one of its row: none is loaded.
     pub fn need_new(&mut self, key: Key) {
         self.entries.entry(key).or_insert(Entry::untouched(Stored::Absent));
     }
@@ -201,12 +218,7 @@ impl<R: Row> Rows<R> {
 
     /// The rows that are new or no longer what the store holds, in key order.
     pub fn upserts(&self) -> Vec<&R> {
-        let upsert = |entry: &Entry<R>| match (&entry.folded, &entry.stored) {
-            (Folded::Put(row), Stored::Present(stored)) => row != stored,
-            (Folded::Put(_), Stored::Absent | Stored::Unknown) => true,
-            (Folded::Removed | Folded::Untouched, _) => false,
-        };
-        self.entries.values().filter(|entry| upsert(entry)).filter_map(Entry::now).collect()
+        self.entries.values().filter_map(|entry| entry.inserted().or(entry.updated())).collect()
     }
 
     /// The rows that the store holds and that are gone, in key order.
@@ -237,15 +249,18 @@ pub trait AnyRows: Send {
     /// The keys that are needed and not yet supplied: a JSON array of strings or, where the key is an integer, of numbers.
     fn missing_json(&self) -> String;
 
-    /// Takes the rows that the store holds under the keys of [`AnyRows::missing_json`], each a JSON object of all columns.
+    /// Takes the rows that the store holds under the keys of [`AnyRows::missing_json`], a JSON array of objects of all columns.
     /// A missing key without a row has none, so all of them must come in one call.
     ///
     /// # Errors
     /// When a row is not one of this table; nothing has been taken then.
-    fn supply_json(&mut self, rows: &[String]) -> Result<(), serde_json::Error>;
+    fn supply_json(&mut self, rows: &str) -> Result<(), serde_json::Error>;
 
-    /// The rows to insert or update, a JSON array of objects of all columns in key order; `None` when there are none.
-    fn upserts_json(&self) -> Option<String>;
+    /// The rows that the store has not, a JSON array of objects of all columns in key order; `None` when there are none.
+    fn inserts_json(&self) -> Option<String>;
+
+    /// The rows to update, or to insert where there are none after all, likewise.
+    fn updates_json(&self) -> Option<String>;
 
     /// The keys of the rows to delete, a JSON array in key order; `None` when there are none.
     fn deletes_json(&self) -> Option<String>;
@@ -264,21 +279,28 @@ impl<R: Row> AnyRows for Rows<R> {
         json(&self.missing)
     }
 
-    fn supply_json(&mut self, rows: &[String]) -> Result<(), serde_json::Error> {
-        let rows = rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<Vec<R>, _>>()?;
+    fn supply_json(&mut self, rows: &str) -> Result<(), serde_json::Error> {
+        let rows: Vec<R> = serde_json::from_str(rows)?;
         self.supply_missing(rows.into_iter());
         Ok(())
     }
 
-    fn upserts_json(&self) -> Option<String> {
-        let upserts = self.upserts();
-        (!upserts.is_empty()).then(|| json(&upserts))
+    fn inserts_json(&self) -> Option<String> {
+        json_unless_empty(self.entries.values().filter_map(Entry::inserted))
+    }
+
+    fn updates_json(&self) -> Option<String> {
+        json_unless_empty(self.entries.values().filter_map(Entry::updated))
     }
 
     fn deletes_json(&self) -> Option<String> {
-        let deletes = self.deletes();
-        (!deletes.is_empty()).then(|| json(&deletes))
+        json_unless_empty(self.deletes().into_iter())
     }
+}
+
+fn json_unless_empty<T: Serialize>(values: impl Iterator<Item = T>) -> Option<String> {
+    let values: Vec<T> = values.collect();
+    (!values.is_empty()).then(|| json(&values))
 }
 
 #[expect(clippy::expect_used, reason = "keys and rows are made of strings and integers under fixed names")]

@@ -78,6 +78,8 @@ impl Database {
             SqlitePoolOptions::new()
                 .max_connections(SQLITE_READERS)
                 .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
+                // There is no server that could have gone away meanwhile.
+                .test_before_acquire(false)
                 .connect_lazy_with(options),
         )
     }

@@ -1,13 +1,14 @@
 //! One transaction of the log writer: a group of units checked, inserted, folded and committed together.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aggregates::StreamId;
 use projections::{FoldError, KeyedHasher, ReadModels, Recorded};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::connection::WriteConnection;
+use super::connection::{Statement, Unfinished, WriteConnection};
 use super::dialect::Dialect;
 use super::head::{Head, Layout};
 use super::leaf::{LeafInput, leaf_hash};
@@ -20,8 +21,9 @@ pub(super) const AUDIT: &str = "audit";
 pub(super) type Outcome = Result<Committed, AppendError>;
 
 pub(super) struct Group<'a> {
-    /// With a transaction begun.
+    /// With a transaction begun that holds the head.
     pub connection: &'a mut WriteConnection,
+    pub head: Head,
     pub dialect: Dialect,
     pub hasher: &'a KeyedHasher,
     /// Whether the audit trail is to be set aside, because the database refused its rows in the attempt before.
@@ -33,7 +35,7 @@ pub(super) struct Written {
     /// One for each unit, in their order.
     pub outcomes: Vec<Outcome>,
     /// Every row that changed.
-    pub models: ReadModels,
+    pub models: Arc<ReadModels>,
     pub head: Head,
     /// Whether anything was committed.
     pub moved: bool,
@@ -46,7 +48,7 @@ pub(super) enum GroupError {
     /// Nothing was committed: the database refused the rows of the audit trail, and of nothing else.
     Audit(sqlx::Error),
     /// The COMMIT was sent and its answer did not come. If it happened, the event at `position` is of this unit.
-    CommitLost { position: i64, unit: Uuid, outcomes: Vec<Outcome>, error: sqlx::Error },
+    CommitLost { position: i64, unit: Uuid, outcomes: Vec<Outcome>, models: Arc<ReadModels>, error: sqlx::Error },
 }
 
 impl From<sqlx::Error> for GroupError {
@@ -93,8 +95,7 @@ struct VersionRow {
 
 impl Group<'_> {
     pub(super) async fn write(mut self, units: &[&Unit], clock: &Clock) -> Result<Written, GroupError> {
-        let mut head = self.lock_head().await?;
-        let locked_at = head.position;
+        let mut head = self.head.clone();
         head.recorded_at = head.recorded_at.max(clock.now_micros());
         if self.without_audit {
             set_audit_aside(&mut head);
@@ -113,23 +114,26 @@ impl Group<'_> {
         }
         let Some(first) = taken.first() else {
             self.connection.rollback().await?;
-            return Ok(Written { outcomes, models, head, moved: false });
+            return Ok(Written { outcomes, models: Arc::new(models), head, moved: false });
         };
 
-        self.insert_events(&taken, locked_at, head.recorded_at).await?;
-        self.change_keys(&taken).await?;
-        store_rows(self.connection, self.dialect, &mut models, &head.layout).await?;
-        self.connection.run(self.dialect.move_head(), &head.encode()?).await?;
-        match self.connection.commit().await {
-            Ok(()) => Ok(Written { outcomes, models, head, moved: true }),
-            Err(error) => Err(GroupError::CommitLost { position: locked_at + 1, unit: first.id, outcomes, error }),
+        let mut statements = self.insertions(&taken, head.recorded_at)?;
+        let RowStatements { rows, audit } = row_statements(self.dialect, &mut models, &head.layout);
+        statements.extend(rows);
+        if head.layout != self.head.layout {
+            statements.push(Statement { sql: self.dialect.set_head().to_owned(), json: head.encode()? });
         }
-    }
-
-    async fn lock_head(&mut self) -> Result<Head, GroupError> {
-        let rows = self.connection.texts(self.dialect.lock_head(), None).await?;
-        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Head::decode(row)?)
+        self.connection.run_all(statements).await?;
+        let models = Arc::new(models);
+        match self.connection.finish(audit, head.position, head.recorded_at).await {
+            Ok(()) => Ok(Written { outcomes, models, head, moved: true }),
+            Err(Unfinished::Before(error)) if blames_the_data(&error) => Err(GroupError::Audit(error)),
+            Err(Unfinished::Before(error)) => Err(GroupError::Store(error)),
+            Err(Unfinished::Committing(error)) => {
+                let position = self.head.position + 1;
+                Err(GroupError::CommitLost { position, unit: first.id, outcomes, models, error })
+            }
+        }
     }
 
     /// The present version of every stream that a unit of the group read.
@@ -141,8 +145,8 @@ impl Group<'_> {
             .map(|stream| VersionRow { t: stream.aggregate_type.to_owned(), i: stream.aggregate_id.clone(), v: 0 })
             .collect();
         let argument = serde_json::to_string(&asked)?;
-        for row in self.connection.texts(self.dialect.versions(), Some(&argument)).await? {
-            let row: VersionRow = serde_json::from_str(&row)?;
+        let answer = self.connection.text(self.dialect.versions(), &argument).await?;
+        for row in serde_json::from_str::<Vec<VersionRow>>(&answer)? {
             let stream = StreamId::of(&row.t, &row.i).map_err(|error| sqlx::Error::Decode(error.into()))?;
             versions.insert(stream, row.v);
         }
@@ -159,57 +163,56 @@ impl Group<'_> {
         Ok(models)
     }
 
-    async fn insert_events(&mut self, taken: &[&Unit], locked_at: i64, recorded_at: i64) -> Result<(), GroupError> {
+    /// The statements for events and keys.
+    fn insertions(&self, taken: &[&Unit], recorded_at: i64) -> Result<Vec<Statement>, serde_json::Error> {
         let events = taken.iter().flat_map(|unit| &unit.events);
-        let rows: Vec<EventRow<'_>> =
-            events.zip(locked_at + 1..).map(|(event, position)| event_row(event, position, recorded_at)).collect();
-        self.connection.run(self.dialect.insert_events(), &serde_json::to_string(&rows)?).await?;
-        Ok(())
-    }
-
-    async fn change_keys(&mut self, taken: &[&Unit]) -> Result<(), GroupError> {
+        let rows: Vec<EventRow<'_>> = events
+            .zip(self.head.position + 1..)
+            .map(|(event, position)| event_row(event, position, recorded_at))
+            .collect();
+        let events = Statement { sql: self.dialect.insert_events().to_owned(), json: serde_json::to_string(&rows)? };
+        let mut statements = vec![events];
         let made: Vec<KeyRow<'_>> = taken
             .iter()
             .flat_map(|unit| &unit.keys_made)
             .map(|(id, wrapped)| KeyRow { id: id.to_string(), wrapped })
             .collect();
         if !made.is_empty() {
-            self.connection.run(self.dialect.insert_keys(), &serde_json::to_string(&made)?).await?;
+            let json = serde_json::to_string(&made)?;
+            statements.push(Statement { sql: self.dialect.insert_keys().to_owned(), json });
         }
         let destroyed: Vec<String> =
             taken.iter().flat_map(|unit| &unit.keys_destroyed).map(ToString::to_string).collect();
         if !destroyed.is_empty() {
-            self.connection.run(&self.dialect.delete_keys(), &serde_json::to_string(&destroyed)?).await?;
+            statements.push(Statement { sql: self.dialect.delete_keys(), json: serde_json::to_string(&destroyed)? });
         }
-        Ok(())
+        Ok(statements)
     }
 }
 
-/// Writes what the folds changed to the sets of tables that `layout` names, but for a model that is set aside.
-pub(super) async fn store_rows(
-    connection: &mut WriteConnection,
-    dialect: Dialect,
-    models: &mut ReadModels,
-    layout: &Layout,
-) -> Result<(), GroupError> {
+/// What the folds changed, as statements on the sets of tables that a layout names.
+pub(super) struct RowStatements {
+    pub rows: Vec<Statement>,
+    /// Apart, because the audit trail may be set aside when the database refuses it.
+    pub audit: Vec<Statement>,
+}
+
+/// What the folds changed, but for a model that is set aside.
+pub(super) fn row_statements(dialect: Dialect, models: &mut ReadModels, layout: &Layout) -> RowStatements {
+    let mut statements = RowStatements { rows: Vec::new(), audit: Vec::new() };
     for rows in models.tables() {
         let table = rows.table();
         if layout.is_aside(table.name) {
             continue;
         }
         let set = layout.set_of(table.name);
-        if let Some(keys) = rows.deletes_json() {
-            connection.run(&dialect.delete_by_keys(table, set), &keys).await?;
-        }
-        if let Some(changed) = rows.upserts_json() {
-            let written = connection.run(&dialect.upsert(table, set), &changed).await;
-            written.map_err(|error| match table.name {
-                AUDIT if blames_the_data(&error) => GroupError::Audit(error),
-                _ => GroupError::Store(error),
-            })?;
-        }
+        let deletes = rows.deletes_json().map(|json| Statement { sql: dialect.delete_by_keys(table, set), json });
+        let inserts = rows.inserts_json().map(|json| Statement { sql: dialect.insert(table, set), json });
+        let updates = rows.updates_json().map(|json| Statement { sql: dialect.upsert(table, set), json });
+        let kind = if table.name == AUDIT { &mut statements.audit } else { &mut statements.rows };
+        kind.extend([deletes, inserts, updates].into_iter().flatten());
     }
-    Ok(())
+    statements
 }
 
 /// From the next event on the audit trail is not kept up, until it is rebuilt.
@@ -268,9 +271,10 @@ fn take(
     Ok(Committed { position: head.position, recorded_at_micros: head.recorded_at })
 }
 
-/// A unit's events continue the streams it read, without a gap.
+/// A unit's events continue the streams it read or begins, without a gap.
 fn check_sequences(unit: &Unit) -> Result<(), AppendError> {
-    let mut next: HashMap<&StreamId, i64> = unit.reads.iter().map(|read| (&read.stream, read.version + 1)).collect();
+    let read = unit.reads.iter().map(|read| (&read.stream, read.version + 1));
+    let mut next: HashMap<&StreamId, i64> = read.chain(unit.begun.iter().map(|stream| (stream, 1))).collect();
     for event in &unit.events {
         match next.get_mut(&event.stream) {
             Some(sequence) if *sequence == event.sequence => *sequence += 1,
@@ -328,15 +332,15 @@ pub(super) async fn load_missing(
     dialect: Dialect,
     models: &mut ReadModels,
     layout: &Layout,
-) -> Result<(), GroupError> {
+) -> sqlx::Result<()> {
     for rows in models.tables() {
         if !rows.has_missing() {
             continue;
         }
         let (table, keys) = (rows.table(), rows.missing_json());
         let sql = dialect.select_by_keys(table, layout.set_of(table.name));
-        let found = connection.texts(&sql, Some(&keys)).await?;
-        rows.supply_json(&found)?;
+        let found = connection.text(&sql, &keys).await?;
+        rows.supply_json(&found).map_err(|error| sqlx::Error::Decode(error.into()))?;
     }
     Ok(())
 }

@@ -31,7 +31,6 @@ use cqrs_es::{Aggregate, DomainEvent};
 use projections::{KeyedHasher, Metadata};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
 pub use codec::{CodecError, Keys, SealedEvent, keys_of, seal};
 pub use database::{Arg, Database, LoadError, Loaded};
@@ -39,7 +38,7 @@ pub use head::{Head, Layout, TableState};
 pub use keyring::{Keyring, KeyringError};
 pub use open::{Location, OpenError, open};
 pub use reader::Reader;
-pub use unit::{AppendError, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
+pub use unit::{AppendError, Appended, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
 pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
 
 use crate::keys::InstanceKeys;
@@ -60,13 +59,13 @@ pub struct Log {
 
 /// Waits for the writer to have written what it was given.
 #[derive(Debug)]
-pub struct WriterHandle(JoinHandle<()>);
+pub struct WriterHandle(oneshot::Receiver<()>);
 
 impl WriterHandle {
     /// Returns when every clone of the [`Log`] is gone and every unit that was handed over has been answered.
     pub async fn finished(self) {
-        if let Err(error) = self.0.await {
-            tracing::error!(%error, "the log writer did not end well");
+        if self.0.await.is_err() {
+            tracing::error!("the log writer did not end well");
         }
     }
 }
@@ -125,7 +124,7 @@ impl Log {
     ///
     /// # Errors
     /// An [`AppendError`]; after [`AppendError::Moved`] the caller decides again.
-    pub async fn append(&self, unit: Unit) -> Result<Committed, AppendError> {
+    pub async fn append(&self, unit: Unit) -> Result<Appended, AppendError> {
         let (answer, outcome) = oneshot::channel();
         self.queue.try_send(Job { unit, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,

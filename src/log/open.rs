@@ -54,6 +54,8 @@ pub enum OpenError {
     FirstEvent(AppendError),
     #[error("the read models of another version cannot be rebuilt: {0}")]
     Rebuild(#[from] RebuildError),
+    #[error("the thread that writes cannot be started: {0}")]
+    Writer(#[from] std::io::Error),
 }
 
 impl From<GroupError> for OpenError {
@@ -121,14 +123,15 @@ pub async fn open(
     let gate = Arc::new(Mutex::new(()));
     let writer = Writer {
         target: target.clone(),
-        connection: Some(connection),
+        connection: None,
         hasher: hasher.clone(),
         clock,
         observer,
         head: head_sender,
         gate: Arc::clone(&gate),
     };
-    let handle = WriterHandle(tokio::spawn(writer.run(jobs)));
+    connection.close().await;
+    let handle = writer.start(jobs)?;
     let log = Log {
         reader: Reader { database, layout: Arc::new(head.layout) },
         keyring,
@@ -154,10 +157,7 @@ async fn migrate(connection: &mut WriteConnection) -> Result<(), OpenError> {
 /// Makes the read models' tables in an empty log. In any other they are there, or are rebuilt once the keys are at hand.
 async fn prepare_tables(target: &WriteTarget, connection: &mut WriteConnection) -> Result<Head, OpenError> {
     let dialect = target.dialect();
-    connection.begin().await?;
-    let rows = connection.texts(dialect.lock_head(), None).await?;
-    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    let mut head = Head::decode(row).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let mut head = connection.begin_with_head().await?;
     if head.position > 0 {
         connection.rollback().await?;
         return Ok(head);
@@ -170,7 +170,7 @@ async fn prepare_tables(target: &WriteTarget, connection: &mut WriteConnection) 
         head.layout.0.insert(table.name.to_owned(), state);
     }
     let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
-    connection.run(dialect.move_head(), &argument).await?;
+    connection.run(dialect.set_head(), &argument).await?;
     connection.commit().await?;
     Ok(head)
 }
@@ -185,8 +185,8 @@ async fn create_instance(
     let (instance_key, wrapped) = keyring.make(&KeyId::Instance).map_err(KeyringError::Random)?;
     let unit = first_unit(wrapped)?;
     let hasher = hasher_of(&instance_key);
-    connection.begin().await?;
-    let group = Group { connection, dialect: target.dialect(), hasher: &hasher, without_audit: false };
+    let head = connection.begin_with_head().await?;
+    let group = Group { connection, head, dialect: target.dialect(), hasher: &hasher, without_audit: false };
     let written = group.write(&[&unit], clock).await?;
     match written.outcomes.into_iter().next() {
         Some(Ok(_) | Err(AppendError::Moved(_))) | None => Ok(()),
@@ -213,6 +213,7 @@ fn first_unit(wrapped_instance_key: String) -> Result<Unit, CodecError> {
     Ok(Unit {
         id,
         reads: vec![StreamVersion { stream: StreamId::setup(), version: 0 }],
+        begun: Vec::new(),
         events: vec![sealed],
         keys_made: vec![(KeyId::Instance, wrapped_instance_key)],
         keys_destroyed: Vec::new(),

@@ -22,7 +22,7 @@ use projections::{FoldError, KeyedHasher, Metadata, ReadModels, Recorded, TABLES
 use super::codec::{CodecError, keys_of};
 use super::connection::{STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
 use super::dialect::{Dialect, table_name};
-use super::group::{AUDIT, GroupError, load_missing, store_rows};
+use super::group::{AUDIT, RowStatements, blames_the_data, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
 use super::keyring::{Keyring, KeyringError};
 use super::{EventRecord, Location, UnreadableEvent};
@@ -291,14 +291,19 @@ impl Rebuild<'_> {
         for event in events {
             models.need(&event.recorded(), self.hasher);
         }
-        load_missing(&mut self.connection, self.dialect, &mut models, &self.layout).await.map_err(from_group)?;
+        load_missing(&mut self.connection, self.dialect, &mut models, &self.layout).await?;
         for event in events {
             models.fold(&[event.recorded()], self.hasher).map_err(|error| match error {
                 FoldError::Audit { .. } => Setback::Audit(error.to_string()),
                 FoldError::Claimed(_) | FoldError::Broken { .. } => Setback::Failed(RebuildError::Fold(error)),
             })?;
         }
-        store_rows(&mut self.connection, self.dialect, &mut models, &self.layout).await.map_err(from_group)
+        let RowStatements { rows, audit } = row_statements(self.dialect, &mut models, &self.layout);
+        self.connection.run_all(rows).await?;
+        self.connection
+            .run_all(audit)
+            .await
+            .map_err(|error| if blames_the_data(&error) { Setback::Audit(error.to_string()) } else { error.into() })
     }
 
     fn fold_reached(&mut self, events: &[Opened]) {
@@ -317,13 +322,12 @@ impl Rebuild<'_> {
     /// Folds the last stretch under the head's lock and puts the new tables in force; `None` when there is more than a page to
     /// fold again.
     async fn switch(&mut self) -> Result<Option<Head>, Setback> {
-        self.connection.begin().await?;
+        let mut head = self.connection.begin_with_head().await?;
         if self.dialect == Dialect::Postgres {
             // From here on others wait.
             let milliseconds = STATEMENT_TIMEOUT_SECONDS * 1000;
             self.connection.simple(&format!("SET LOCAL statement_timeout = {milliseconds}")).await?;
         }
-        let mut head = read_head(&mut self.connection, self.dialect.lock_head()).await?;
         let events = self.next_events().await?;
         if events.len() >= PAGE_EVENTS {
             self.connection.rollback().await?;
@@ -333,7 +337,7 @@ impl Rebuild<'_> {
         self.fold(&events).await?;
         head.layout.0.extend(self.layout.0.clone());
         let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
-        self.connection.run(self.dialect.move_head(), &argument).await?;
+        self.connection.run(self.dialect.set_head(), &argument).await?;
         self.connection.commit().await?;
         Ok(Some(head))
     }
@@ -348,12 +352,5 @@ impl Rebuild<'_> {
                 }
             }
         }
-    }
-}
-
-fn from_group(error: GroupError) -> Setback {
-    match error {
-        GroupError::Audit(error) => Setback::Audit(error.to_string()),
-        GroupError::Store(error) | GroupError::CommitLost { error, .. } => error.into(),
     }
 }

@@ -1,7 +1,9 @@
 //! A unit: what one call decided, taken by the log whole or not at all.
 
+use std::sync::Arc;
+
 use aggregates::{Event, KeyId, StreamId};
-use projections::{ClaimKind, Metadata};
+use projections::{ClaimKind, Metadata, ReadModels};
 use uuid::Uuid;
 
 /// The version of a stream that a decision was based on: the sequence of its last event, 0 when it has none.
@@ -38,6 +40,8 @@ pub struct Unit {
     pub id: Uuid,
     /// Every stream the decision read, also those it does not write to.
     pub reads: Vec<StreamVersion>,
+    /// Streams that begin with this unit, their ids being new: nobody looks for them, the primary key of the events decides.
+    pub begun: Vec<StreamId>,
     pub events: Vec<UnitEvent>,
     /// Wrapped keys that come into being with this unit.
     pub keys_made: Vec<(KeyId, String)>,
@@ -53,6 +57,13 @@ pub struct Committed {
     pub recorded_at_micros: i64,
 }
 
+/// A unit that was taken, and every row that it and those who shared its commit changed, as they were then.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    pub committed: Committed,
+    pub rows: Arc<ReadModels>,
+}
+
 /// Why a unit was not taken. Nothing of it has happened, except after [`AppendError::Unknown`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
@@ -66,7 +77,7 @@ pub enum AppendError {
     #[error("a read model cannot take the unit: {0}")]
     Refused(String),
     #[error("the database failed: {0}")]
-    Store(std::sync::Arc<sqlx::Error>),
+    Store(Arc<sqlx::Error>),
     /// The COMMIT's answer was lost and the database could not be asked since.
     #[error("it is not known whether the unit was committed")]
     Unknown,

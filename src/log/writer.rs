@@ -13,14 +13,16 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, thread};
 
 use projections::{KeyedHasher, ReadModels};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use super::WriterHandle;
 use super::connection::{WriteConnection, WriteTarget};
 use super::group::{Group, GroupError, Outcome, blames_the_data};
 use super::head::Head;
-use super::unit::{AppendError, Committed, Unit};
+use super::unit::{AppendError, Appended, Unit};
 use crate::clock::Clock;
 
 /// Units that share one commit at most.
@@ -33,7 +35,15 @@ pub const LOOK_UP_SECONDS: u64 = 30;
 /// A unit on its way, and who waits for it.
 pub(super) struct Job {
     pub unit: Unit,
-    pub answer: oneshot::Sender<Result<Committed, AppendError>>,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// What a caller gets.
+type Answer = Result<Appended, AppendError>;
+
+fn with_rows(outcomes: Vec<Outcome>, rows: &Arc<ReadModels>) -> Vec<Answer> {
+    let appended = |committed| Appended { committed, rows: Arc::clone(rows) };
+    outcomes.into_iter().map(|outcome| outcome.map(appended)).collect()
 }
 
 /// Hears of each commit before its callers do.
@@ -55,8 +65,20 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// Lets the writer work on a thread of its own. Whatever else the process computes, its next statement then waits for the
+    /// scheduler of the operating system only, and not in line behind every caller that its last commit has woken up.
+    pub(super) fn start(self, queue: mpsc::Receiver<Job>) -> io::Result<WriterHandle> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ended, handle) = oneshot::channel();
+        thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
+            runtime.block_on(self.run(queue));
+            let _ = ended.send(());
+        })?;
+        Ok(WriterHandle(handle))
+    }
+
     /// Takes units until the queue is closed and empty.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(GROUP_UNITS);
         while queue.recv_many(&mut jobs, GROUP_UNITS).await > 0 {
             self.write(std::mem::take(&mut jobs)).await;
@@ -84,7 +106,7 @@ impl Writer {
     }
 
     /// A unit that the database itself refuses must not take its neighbours with it.
-    async fn one_by_one(&mut self, units: &[&Unit]) -> Vec<Outcome> {
+    async fn one_by_one(&mut self, units: &[&Unit]) -> Vec<Answer> {
         let mut outcomes = Vec::with_capacity(units.len());
         for unit in units {
             let outcome = match self.group(&[*unit]).await {
@@ -99,21 +121,21 @@ impl Writer {
         outcomes
     }
 
-    async fn settle(&mut self, error: GroupError, units: usize) -> Vec<Outcome> {
+    async fn settle(&mut self, error: GroupError, units: usize) -> Vec<Answer> {
         match error {
             GroupError::Store(error) | GroupError::Audit(error) => {
                 let error = Arc::new(error);
                 tracing::error!(%error, units, "the database failed while events were written");
                 vec![Err(AppendError::Store(error)); units]
             }
-            GroupError::CommitLost { position, unit, outcomes, error } => {
+            GroupError::CommitLost { position, unit, outcomes, models, error } => {
                 tracing::warn!(%error, position, units, "the answer to a COMMIT was lost; looking the units up");
                 let answer = match self.look_up(position, unit).await {
-                    Some(true) => return outcomes,
+                    Some(true) => return with_rows(outcomes, &models),
                     Some(false) => AppendError::Store(Arc::new(error)),
                     None => AppendError::Unknown,
                 };
-                outcomes.into_iter().map(|outcome| outcome.and(Err(answer.clone()))).collect()
+                outcomes.into_iter().map(|outcome| Err(outcome.err().unwrap_or_else(|| answer.clone()))).collect()
             }
         }
     }
@@ -138,24 +160,22 @@ impl Writer {
     }
 
     async fn try_look_up(&mut self, position: i64, unit: uuid::Uuid) -> sqlx::Result<bool> {
-        let dialect = self.target.dialect();
-        let connection = self.begun().await?;
-        connection.texts(dialect.lock_head(), None).await?;
-        let sql = format!("{} WHERE position = {position}", dialect.select_events());
+        let sql = format!("{} WHERE position = {position}", self.target.dialect().select_events());
+        let (connection, _) = self.begun().await?;
         let rows = connection.texts(&sql, None).await?;
         connection.rollback().await?;
         Ok(rows.iter().any(|row| row.contains(&unit.to_string())))
     }
 
-    /// The connection, with a transaction begun.
-    async fn begun(&mut self) -> sqlx::Result<&mut WriteConnection> {
-        let connection = self.target.begun(self.connection.take()).await?;
-        Ok(self.connection.insert(connection))
+    /// The connection, with a transaction begun that holds the head.
+    async fn begun(&mut self) -> sqlx::Result<(&mut WriteConnection, Head)> {
+        let (connection, head) = self.target.begun_with_head(self.connection.take()).await?;
+        Ok((self.connection.insert(connection), head))
     }
 
     /// Writes a group. When only the rows of the audit trail are refused, the group is written again without them: trying
     /// again costs nothing while all is well, where a savepoint would cost every group two round trips.
-    async fn group(&mut self, units: &[&Unit]) -> Result<Vec<Outcome>, GroupError> {
+    async fn group(&mut self, units: &[&Unit]) -> Result<Vec<Answer>, GroupError> {
         match self.transaction(units, false).await {
             Err(GroupError::Audit(error)) => {
                 tracing::error!(%error, "the audit trail is set aside until it is rebuilt");
@@ -166,17 +186,17 @@ impl Writer {
     }
 
     /// One transaction. After an error the connection is dropped: what state it is in is nobody's concern.
-    async fn transaction(&mut self, units: &[&Unit], without_audit: bool) -> Result<Vec<Outcome>, GroupError> {
+    async fn transaction(&mut self, units: &[&Unit], without_audit: bool) -> Result<Vec<Answer>, GroupError> {
         let dialect = self.target.dialect();
         let (hasher, clock) = (self.hasher.clone(), self.clock.clone());
-        let connection = self.begun().await?;
-        match (Group { connection, dialect, hasher: &hasher, without_audit }).write(units, &clock).await {
+        let (connection, head) = self.begun().await?;
+        match (Group { connection, head, dialect, hasher: &hasher, without_audit }).write(units, &clock).await {
             Ok(written) => {
                 if written.moved {
                     self.observer.committed(&written.models, &written.head);
                     self.head.send_replace(written.head.position);
                 }
-                Ok(written.outcomes)
+                Ok(with_rows(written.outcomes, &written.models))
             }
             Err(error) => {
                 self.connection = None;

@@ -3,7 +3,7 @@
 use aggregates::{
     ApiToken, ApiTokenCommand, ApiTokenError, ApiTokenId, Protected, Role, StreamId, TokenHash, UnixSeconds, User,
 };
-use projections::{ApiTokenRow, UserRow};
+use projections::{ApiTokenRow, Key, UserRow};
 use uuid::Uuid;
 
 use super::authenticate::{API_TOKEN_PREFIX, Caller, forbidden};
@@ -91,13 +91,8 @@ impl Service {
             token_hash: TokenHash::of(&clear),
             token,
         };
-        let id = self.run(context, call).await?;
-        let row = self
-            .log
-            .read()
-            .row::<ApiTokenRow>("WHERE t.id = $1", &[id.to_string().into()])
-            .await
-            .map_err(store_error)?;
+        let (id, rows) = self.run_for_rows(context, call).await?;
+        let row = rows.and_then(|rows| rows.api_tokens.get(&Key::Id(id.0)).cloned());
         let row = row.ok_or_else(|| api_token_error(&ApiTokenError::NotFound))?;
         Ok((row, clear))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aggregates::{Event, KeyId, Protected, StreamId, UnixSeconds, UserId};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
-use projections::{ActorRef, ClaimKind, Metadata};
+use projections::{ActorRef, ClaimKind, Metadata, ReadModels};
 use uuid::Uuid;
 
 use super::{CallContext, MAX_USER_AGENT_CHARACTERS, RememberedStreams, Service, encryption_error, store_error};
@@ -42,6 +42,7 @@ pub struct Decision {
     remembered: bool,
     pub now: UnixSeconds,
     reads: Vec<StreamVersion>,
+    begun: Vec<StreamId>,
     events: Vec<(StreamId, i64, Event)>,
     keys_made: Vec<(KeyId, Key, String)>,
     keys_destroyed: Vec<KeyId>,
@@ -71,7 +72,7 @@ impl Decision {
 
     /// A stream that begins with this unit, its id being new. Nothing is read; the log writer makes sure that it is empty.
     pub fn begin<A: Default>(&mut self, stream: StreamId) -> Loaded<A> {
-        self.reads.push(StreamVersion { stream: stream.clone(), version: 0 });
+        self.begun.push(stream.clone());
         Loaded { aggregate: A::default(), stream, version: 0 }
     }
 
@@ -129,7 +130,7 @@ impl Decision {
                 ApiError::new(ErrorCode::EncryptionError).with_message("An event could not be sealed.").caused_by(error)
             })?;
         let keys_made = self.keys_made.into_iter().map(|(id, _, wrapped)| (id, wrapped)).collect();
-        Ok(Unit { id, reads: self.reads, events, keys_made, keys_destroyed: self.keys_destroyed })
+        Ok(Unit { id, reads: self.reads, begun: self.begun, events, keys_made, keys_destroyed: self.keys_destroyed })
     }
 
     async fn metadata(
@@ -168,13 +169,29 @@ impl Service {
     /// # Errors
     /// What the decision refuses with, or what the log answers.
     pub async fn run<D: Decide>(&self, context: &CallContext, call: D) -> Result<D::Answer, ApiError> {
+        self.run_for_rows(context, call).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, and the rows as the unit left them; none when nothing was written.
+    ///
+    /// # Errors
+    /// As [`Service::run`].
+    pub(super) async fn run_for_rows<D: Decide>(
+        &self,
+        context: &CallContext,
+        call: D,
+    ) -> Result<(D::Answer, Option<Arc<ReadModels>>), ApiError> {
         let (service, context) = (self.clone(), context.clone());
         tokio::spawn(async move { service.decide(&context, &call).await }).await.unwrap_or_else(|error| {
             Err(ApiError::new(ErrorCode::InternalError).with_message("The call failed.").caused_by(error))
         })
     }
 
-    async fn decide<D: Decide>(&self, context: &CallContext, call: &D) -> Result<D::Answer, ApiError> {
+    async fn decide<D: Decide>(
+        &self,
+        context: &CallContext,
+        call: &D,
+    ) -> Result<(D::Answer, Option<Arc<ReadModels>>), ApiError> {
         let mut fresh = false;
         for _ in 0..MAX_ROUNDS {
             let mut decision = Decision {
@@ -184,6 +201,7 @@ impl Service {
                 remembered: false,
                 now: self.now(),
                 reads: Vec::new(),
+                begun: Vec::new(),
                 events: Vec::new(),
                 keys_made: Vec::new(),
                 keys_destroyed: Vec::new(),
@@ -199,19 +217,19 @@ impl Service {
             }
             let answer = decided?;
             if !writes {
-                return Ok(answer);
+                return Ok((answer, None));
             }
             let unit = decision.into_unit(self, context, D::COMMAND).await?;
             let destroyed = unit.keys_destroyed.clone();
             let streams: Vec<StreamId> = unit.reads.iter().map(|read| read.stream.clone()).collect();
             let written: Vec<StreamId> = unit.events.iter().map(|event| event.stream.clone()).collect();
             match self.log.append(unit).await {
-                Ok(_) => {
+                Ok(appended) => {
                     self.streams.forget(&written);
                     for key in &destroyed {
                         self.log.keyring().forget(key);
                     }
-                    return Ok(answer);
+                    return Ok((answer, Some(appended.rows)));
                 }
                 Err(AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity)) => self.streams.forget(&streams),
                 Err(error) => return Err(append_error(error)),

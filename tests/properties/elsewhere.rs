@@ -177,13 +177,14 @@ fn fold_rows(events: &[Opened], hasher: &KeyedHasher) -> BTreeMap<String, Vec<Va
         models.need(&event.recorded(), hasher);
     }
     for rows in models.tables() {
-        rows.supply_json(&[]).unwrap();
+        rows.supply_json("[]").unwrap();
     }
     for event in events {
         models.fold(&[event.recorded()], hasher).unwrap();
     }
     let rows = models.tables().map(|rows| {
-        let folded = rows.upserts_json().unwrap_or_else(|| "[]".to_owned());
+        let folded = rows.inserts_json().unwrap_or_else(|| "[]".to_owned());
+        assert_eq!(rows.updates_json(), None);
         (rows.table().name.to_owned(), serde_json::from_str(&folded).unwrap())
     });
     rows.into_iter().collect()

@@ -132,7 +132,7 @@ fn a_failure_of_audit_alone_is_told_apart_and_leaves_the_other_tables_folded() {
         models.need(event, &hasher());
     }
     for rows in models.tables() {
-        rows.supply_json(&[]).unwrap();
+        rows.supply_json("[]").unwrap();
     }
     let twice = [unit[0], unit[1], unit[1]];
     assert_eq!(

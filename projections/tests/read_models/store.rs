@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use aggregates::{Event, StreamId};
-use projections::{
-    ActorRef, AnyRows, ColumnKind, FoldError, KeyedHasher, Metadata, ReadModels, Recorded, TABLES, Table,
-};
+use projections::{ActorRef, ColumnKind, FoldError, KeyedHasher, Metadata, ReadModels, Recorded, TABLES, Table};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -124,8 +122,9 @@ impl Store {
             let keys: Vec<Value> = serde_json::from_str(&rows.missing_json()).unwrap();
             assert_eq!(rows.has_missing(), !keys.is_empty());
             let stored = self.0.get(rows.table().name);
-            let found: Vec<String> = keys.iter().filter_map(|key| stored?.get(&key.to_string())).cloned().collect();
-            rows.supply_json(&found).unwrap();
+            let found: Vec<&str> =
+                keys.iter().filter_map(|key| stored?.get(&key.to_string()).map(String::as_str)).collect();
+            rows.supply_json(&format!("[{}]", found.join(","))).unwrap();
             assert_eq!(rows.missing_json(), "[]");
         }
     }
@@ -137,7 +136,10 @@ impl Store {
             for key in parsed(rows.deletes_json()) {
                 assert!(stored.remove(&key.to_string()).is_some(), "{} has no {key} to delete", table.name);
             }
-            for row in split(rows) {
+            for row in split(rows.inserts_json().as_ref()) {
+                assert_eq!(stored.insert(checked(table, &row), row), None, "a row that is there was inserted");
+            }
+            for row in split(rows.updates_json().as_ref()) {
                 let key = checked(table, &row);
                 assert_ne!(stored.insert(key, row.clone()), Some(row), "an unchanged row was written");
             }
@@ -158,18 +160,17 @@ impl Store {
 }
 
 /// All that a batch would write.
-pub(crate) fn changes(models: &mut ReadModels) -> Vec<(Option<String>, Option<String>)> {
-    models.tables().into_iter().map(|rows| (rows.upserts_json(), rows.deletes_json())).collect()
+pub(crate) fn changes(models: &mut ReadModels) -> Vec<[Option<String>; 3]> {
+    models.tables().into_iter().map(|rows| [rows.inserts_json(), rows.updates_json(), rows.deletes_json()]).collect()
 }
 
 fn parsed(json: Option<String>) -> Vec<Value> {
     json.map(|json| serde_json::from_str(&json).unwrap()).unwrap_or_default()
 }
 
-fn split(rows: &dyn AnyRows) -> Vec<String> {
-    let upserts = rows.upserts_json();
+fn split(rows: Option<&String>) -> Vec<String> {
     let rows: Vec<&serde_json::value::RawValue> =
-        upserts.as_ref().map(|upserts| serde_json::from_str(upserts).unwrap()).unwrap_or_default();
+        rows.map(|rows| serde_json::from_str(rows).unwrap()).unwrap_or_default();
     rows.into_iter().map(|row| row.get().to_owned()).collect()
 }
 
