@@ -11,7 +11,7 @@ use crate::keys::MasterKeySource;
 use crate::log::{self, CommitObserver, Head, Location, OpenError, WriterHandle};
 use crate::oidc::{OidcClient, OidcError, OidcOptions};
 use crate::service::refusals::Refusals;
-use crate::service::{Memory, Service};
+use crate::service::{Memory, Parts, Service};
 use crate::settings::{Database, Settings};
 
 /// A service that may write, and what has to be kept or waited for.
@@ -89,7 +89,7 @@ impl Runtime {
             None => Arc::new(NoMemory),
         };
         let (log, writer) = log::open(&location(&settings), &master_key(&settings), Clock, observer).await?;
-        let service = Service {
+        let service = Service::from(Parts {
             log,
             oidc: Arc::new(oidc),
             settings: Arc::new(settings),
@@ -97,7 +97,7 @@ impl Runtime {
             memory,
             streams: Arc::default(),
             refusals: Refusals::default(),
-        };
+        });
         Ok(Self { service, writer, lock })
     }
 

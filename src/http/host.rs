@@ -14,12 +14,19 @@ use crate::settings::{HostName, Settings};
 const ANY_HOST: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// The names the service answers to, besides loopback.
-pub(super) struct Hosts(HashSet<HostName>);
+pub(super) struct Hosts {
+    ours: HashSet<HostName>,
+    /// How nearly every request spells them: these need no parsing.
+    usual: HashSet<String>,
+}
 
 impl Hosts {
     pub(super) fn new(settings: &Settings) -> Self {
         let public = settings.public_url.iter().map(|url| url.host().clone());
-        Self(public.chain(settings.allowed_hosts.iter().cloned()).collect())
+        let ours: HashSet<HostName> = public.chain(settings.allowed_hosts.iter().cloned()).collect();
+        let loopback = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
+        let usual = ours.iter().map(ToString::to_string).chain(loopback).collect();
+        Self { ours, usual }
     }
 
     /// Every name the request gives must be ours: the target's authority (HTTP/2, or HTTP/1 in
@@ -53,7 +60,9 @@ impl Hosts {
         if !port.is_some_and(|port| port.is_empty() || authority.port_u16().is_some()) {
             return false;
         }
-        authority.host().parse::<HostName>().is_ok_and(|host| host.is_loopback() || self.0.contains(&host))
+        let host = authority.host();
+        self.usual.contains(host)
+            || host.parse::<HostName>().is_ok_and(|host| host.is_loopback() || self.ours.contains(&host))
     }
 }
 

@@ -22,6 +22,7 @@ mod sign_in_decision;
 mod streams;
 pub mod users;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use aggregates::{KeyId, UnixSeconds};
@@ -38,9 +39,12 @@ pub use decision::Decide;
 pub use memory::Memory;
 pub use streams::RememberedStreams;
 
-/// The service around the core. Cheap to clone.
+/// The service around the core. Cheap to clone: every request does.
 #[derive(Clone)]
-pub struct Service {
+pub struct Service(Arc<Parts>);
+
+/// What a [`Service`] is made of.
+pub struct Parts {
     pub log: Log,
     pub oidc: Arc<OidcClient>,
     pub settings: Arc<Settings>,
@@ -50,6 +54,20 @@ pub struct Service {
     /// Streams that decisions were taken on lately.
     pub streams: Arc<RememberedStreams>,
     pub refusals: refusals::Refusals,
+}
+
+impl From<Parts> for Service {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for Service {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// From where a call comes, for the metadata of its events.
