@@ -94,9 +94,7 @@ impl Writer {
         let units: Vec<&Unit> = jobs.iter().map(|job| &job.unit).collect();
         let outcomes = match self.group(&units).await {
             Ok(outcomes) => outcomes,
-            Err(GroupError::Store(error)) if units.len() > 1 && blames_the_data(&error) => {
-                self.one_by_one(&units).await
-            }
+            Err(GroupError::Store(error)) if blames_the_data(&error) => self.one_by_one(&units).await,
             Err(error) => self.settle(error, units.len()).await,
         };
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
