@@ -33,6 +33,7 @@ pub fn install() {
 
 fn describe() {
     metrics::describe_counter!("authlog_http_requests_total", "Requests by method, route and status class");
+    metrics::describe_gauge!("authlog_log_units_waiting", "Units handed to the log writer and not yet answered");
     metrics::describe_histogram!("authlog_http_request_seconds", "Time to answer by method and route");
 }
 

@@ -130,7 +130,11 @@ impl Log {
             mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
         })?;
-        outcome.await.unwrap_or(Err(AppendError::Closed))
+        let waiting = metrics::gauge!("authlog_log_units_waiting");
+        waiting.increment(1.0);
+        let outcome = outcome.await.unwrap_or(Err(AppendError::Closed));
+        waiting.decrement(1.0);
+        outcome
     }
 
     /// Folds a stream into its aggregate.

@@ -111,14 +111,6 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         }
     }
 
-    /// Keeps a row that has just been committed, if there is room: nobody who has been away longer is forgotten for it.
-    pub fn put(&self, key: K, row: V) {
-        let mut shard = self.shard(&key).write().unwrap_or_else(PoisonError::into_inner);
-        if shard.len() < REMEMBERED_ROWS / SHARDS || shard.contains_key(&key) {
-            shard.insert(key, Slot::Row(Arc::new(row)));
-        }
-    }
-
     pub fn forget(&self, key: &K) {
         self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
@@ -132,10 +124,7 @@ impl CommitObserver for Memory {
         for row in models.api_tokens.upserts().into_iter().chain(models.api_tokens.deleted()) {
             self.tokens.forget(&row.token_hash);
         }
-        for row in models.users.upserts() {
-            self.users.put(row.id, row.clone());
-        }
-        for row in models.users.deleted() {
+        for row in models.users.upserts().into_iter().chain(models.users.deleted()) {
             self.users.forget(&row.id);
         }
         if !models.identity_provider.upserts().is_empty() {

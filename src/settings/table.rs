@@ -103,7 +103,12 @@ pub const SETTINGS: &[Setting] = &[
         "whose X-Forwarded-For is believed",
     ),
     setting("bootstrap_token_ttl", Some("15m"), DURATION, "how long a bootstrap token can be used"),
-    setting("setup_session_ttl", Some("30m"), DURATION, "how long a setup session lives after its last accepted call"),
+    setting(
+        "setup_session_ttl",
+        Some("30m"),
+        DURATION,
+        "how long a setup session lives after its last accepted call, counted in steps of a minute",
+    ),
     setting("auth_request_ttl", Some("10m"), DURATION, "how long a pending authorization request can be answered"),
     setting("session_ttl", Some("24h"), DURATION, "how long a user session lives, used or not"),
     setting(

@@ -123,6 +123,7 @@ impl Session<'_> {
 
     fn tools(&self) -> Result<String, Failure> {
         tools::check_components(self.workspace)?;
+        tools::check_strace()?;
         for tool in [CARGO_NEXTEST, CARGO_DENY] {
             tool.find_or_install(self.workspace, self.guard)?;
         }

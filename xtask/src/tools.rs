@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, While};
 use crate::guard::Guard;
@@ -82,4 +82,13 @@ pub(crate) fn check_components(workspace: &Workspace) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Names the package to install: it belongs to the system. The tests of crashes watch what the server asks of the kernel.
+pub(crate) fn check_strace() -> Result<(), Failure> {
+    let runs = Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if runs.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(Failure::new("strace is missing: install the package strace"))
 }

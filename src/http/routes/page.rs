@@ -47,7 +47,7 @@ struct Answered {
 )]
 pub async fn callback(call: Call, headers: HeaderMap, query: Result<Query<Returned>, ApiError>) -> Response {
     match finish(&call, &headers, query).await {
-        Ok(body) => html(StatusCode::OK, "Signed in", &body),
+        Ok((title, body)) => html(StatusCode::OK, title, &body),
         Err(error) => {
             error.log();
             let words = format!("<p>{}</p><p><code>{}</code></p>", escaped(error.message()), error.code().as_str());
@@ -60,7 +60,7 @@ async fn finish(
     call: &Call,
     headers: &HeaderMap,
     query: Result<Query<Returned>, ApiError>,
-) -> Result<String, ApiError> {
+) -> Result<(&'static str, String), ApiError> {
     let Query(returned) = query?;
     if let Some(refused) = returned.error {
         let refused: String = refused.chars().take(100).collect();
@@ -73,20 +73,22 @@ async fn finish(
         call.service.require_setup_open().await?;
         // Whole, with `iss`: a provider that promises it must be held to it (RFC 9207, section 2.4).
         let body = json(&Answered { code, state, iss: returned.iss });
-        return Ok(format!(
+        let page = format!(
             "<p>Setup is under way. Send this to <code>POST /v1/setup/owner/verify-oidc</code>:</p><p><code>{}</code></p>",
             escaped(&body)
-        ));
+        );
+        return Ok(("Back from the identity provider", page));
     }
     if !call.service.cookie_fits(&state, &cookies(headers)) {
         return Err(ApiError::unknown_state());
     }
     let signed_in = call.service.finish_sign_in(&call.context, Callback { code, state, iss: returned.iss }).await?;
-    Ok(format!(
+    let page = format!(
         "<p>You are signed in as {}.</p><p>Your session token, shown once:</p><p><code>{}</code></p>",
         escaped(&signed_in.user.address),
         escaped(&signed_in.session_token)
-    ))
+    );
+    Ok(("Signed in", page))
 }
 
 #[expect(clippy::expect_used, reason = "three texts under fixed names")]
