@@ -14,7 +14,7 @@ pub enum Dialect {
     Postgres,
 }
 
-/// The statement that inserts events from an array of objects with the fields of [`super::writer::EventRow`].
+/// The statement that inserts events from an array of objects with its columns as fields.
 const INSERT_EVENTS_SQLITE: &str = "\
 WITH row AS MATERIALIZED (SELECT value FROM json_each($1))
 INSERT OR ROLLBACK INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at, leaf_hash)

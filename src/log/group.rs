@@ -63,21 +63,6 @@ impl From<serde_json::Error> for GroupError {
     }
 }
 
-/// An event as the table takes it.
-#[derive(Serialize)]
-struct EventRow<'a> {
-    aggregate_type: &'a str,
-    aggregate_id: &'a str,
-    sequence: i64,
-    event_type: &'a str,
-    event_version: &'a str,
-    payload: &'a str,
-    metadata: &'a str,
-    position: i64,
-    recorded_at: i64,
-    leaf_hash: String,
-}
-
 #[derive(Serialize)]
 struct KeyRow<'a> {
     id: String,
@@ -166,11 +151,11 @@ impl Group<'_> {
     /// The statements for events and keys.
     fn insertions(&self, taken: &[&Unit], recorded_at: i64) -> Result<Vec<Statement>, serde_json::Error> {
         let events = taken.iter().flat_map(|unit| &unit.events);
-        let rows: Vec<EventRow<'_>> = events
+        let rows: Vec<String> = events
             .zip(self.head.position + 1..)
-            .map(|(event, position)| event_row(event, position, recorded_at))
+            .map(|(event, position)| whole_row(event, position, recorded_at))
             .collect();
-        let events = Statement { sql: self.dialect.insert_events().to_owned(), json: serde_json::to_string(&rows)? };
+        let events = Statement { sql: self.dialect.insert_events().to_owned(), json: format!("[{}]", rows.join(",")) };
         let mut statements = vec![events];
         let made: Vec<KeyRow<'_>> = taken
             .iter()
@@ -300,7 +285,8 @@ pub(super) fn recorded(event: &UnitEvent, position: i64, recorded_at_micros: i64
     }
 }
 
-fn event_row(event: &UnitEvent, position: i64, recorded_at: i64) -> EventRow<'_> {
+/// The event's row as a JSON object.
+fn whole_row(event: &UnitEvent, position: i64, recorded_at: i64) -> String {
     let leaf = leaf_hash(&LeafInput {
         position,
         aggregate_type: event.stream.aggregate_type,
@@ -312,18 +298,8 @@ fn event_row(event: &UnitEvent, position: i64, recorded_at: i64) -> EventRow<'_>
         metadata: &event.stored.metadata,
         recorded_at,
     });
-    EventRow {
-        aggregate_type: event.stream.aggregate_type,
-        aggregate_id: &event.stream.aggregate_id,
-        sequence: event.sequence,
-        event_type: &event.stored.event_type,
-        event_version: &event.stored.event_version,
-        payload: &event.stored.payload,
-        metadata: &event.stored.metadata,
-        position,
-        recorded_at,
-        leaf_hash: hex::encode(leaf),
-    }
+    let (row, leaf) = (&event.row, hex::encode(leaf));
+    format!("{row},\"position\":{position},\"recorded_at\":{recorded_at},\"leaf_hash\":\"{leaf}\"}}")
 }
 
 /// Reads every row that `models` needs and has not got.

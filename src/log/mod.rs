@@ -126,7 +126,8 @@ impl Log {
     /// An [`AppendError`]; after [`AppendError::Moved`] the caller decides again.
     pub async fn append(&self, unit: Unit) -> Result<Appended, AppendError> {
         let (answer, outcome) = oneshot::channel();
-        self.queue.try_send(Job { unit, answer }).map_err(|error| match error {
+        let unit = Arc::new(unit);
+        self.queue.try_send(Job { unit: Arc::clone(&unit), answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
         })?;

@@ -34,7 +34,8 @@ pub const LOOK_UP_SECONDS: u64 = 30;
 
 /// A unit on its way, and who waits for it.
 pub(super) struct Job {
-    pub unit: Unit,
+    /// The caller holds it too, and has the time to drop it.
+    pub unit: Arc<Unit>,
     pub answer: oneshot::Sender<Answer>,
 }
 
@@ -91,7 +92,7 @@ impl Writer {
     async fn write(&mut self, jobs: Vec<Job>) {
         let gate = Arc::clone(&self.gate);
         let _writing = gate.lock().await;
-        let units: Vec<&Unit> = jobs.iter().map(|job| &job.unit).collect();
+        let units: Vec<&Unit> = jobs.iter().map(|job| &*job.unit).collect();
         let outcomes = match self.group(&units).await {
             Ok(outcomes) => outcomes,
             Err(GroupError::Store(error)) if blames_the_data(&error) => self.one_by_one(&units).await,
