@@ -1,4 +1,6 @@
--- The log. The first seven columns are those of sqlite-es, so that its tools read it.
+-- The log. The first seven columns are those of sqlite-es, so that its tools read it. The position, and not their key, is the
+-- primary key: SQLite keeps a table in the order of one integer, so the whole log is read in its order without a second look-up
+-- an event, and an append writes one tree less.
 CREATE TABLE events (
   aggregate_type TEXT    NOT NULL,
   aggregate_id   TEXT    NOT NULL,
@@ -7,10 +9,10 @@ CREATE TABLE events (
   event_version  TEXT    NOT NULL,
   payload        TEXT    NOT NULL,
   metadata       TEXT    NOT NULL,
-  position       INTEGER NOT NULL UNIQUE CHECK (position >= 1),
+  position       INTEGER NOT NULL PRIMARY KEY CHECK (position >= 1),
   recorded_at    INTEGER NOT NULL,
   leaf_hash      BLOB    NOT NULL CHECK (length(leaf_hash) = 32),
-  PRIMARY KEY (aggregate_type, aggregate_id, sequence)
+  UNIQUE (aggregate_type, aggregate_id, sequence)
 ) STRICT;
 
 CREATE TRIGGER events_never_change BEFORE UPDATE ON events
@@ -46,7 +48,7 @@ INSERT INTO log_head (id, position, recorded_at, layout) VALUES (1, 0, 0, '{}');
 CREATE TABLE data_keys (
   id      TEXT NOT NULL PRIMARY KEY,
   wrapped TEXT NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- Sign-ins that have begun at the provider; the state is here as its SHA-256 only.
 CREATE TABLE pending_requests (
@@ -58,7 +60,7 @@ CREATE TABLE pending_requests (
   provider_version INTEGER NOT NULL,
   created_at       INTEGER NOT NULL,
   expires_at       INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX pending_requests_by_source ON pending_requests (source, created_at);
 
@@ -66,4 +68,4 @@ CREATE INDEX pending_requests_by_source ON pending_requests (source, created_at)
 CREATE TABLE last_seen (
   id      TEXT    NOT NULL PRIMARY KEY,
   seen_at INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;

@@ -65,12 +65,8 @@ impl Row for UserRow {
             Column::integer("recovery_expires_at").nullable(),
         ],
         key: "id",
-        indexes: &[
-            Index::on(&["created_at", "id"]),
-            Index::on(&["address", "id"]),
-            Index::on(&["role", "id"]),
-            Index::on(&["status", "id"]),
-        ],
+        // None for role and status: of a handful of values, they are sorted as they are read.
+        indexes: &[Index::on(&["created_at", "id"]), Index::on(&["address", "id"])],
     };
 
     fn key(&self) -> Key {
