@@ -24,9 +24,23 @@ impl CommitObserver for Nobody {
     fn committed(&self, _: &ReadModels, _: &Head) {}
 }
 
+/// Breaks the writer down when it has committed.
+struct Breaks;
+
+impl CommitObserver for Breaks {
+    #[expect(clippy::panic, reason = "what this is for")]
+    fn committed(&self, _: &ReadModels, _: &Head) {
+        panic!("the writer breaks down");
+    }
+}
+
 async fn opened(database: &TestDatabase) -> (Log, WriterHandle) {
+    opened_for(database, Arc::new(Nobody)).await
+}
+
+async fn opened_for(database: &TestDatabase, observer: Arc<dyn CommitObserver>) -> (Log, WriterHandle) {
     let master = MasterKeySource::File(database.folder.path().join("master.key"));
-    open(&database.location, &master, Clock, Arc::new(Nobody)).await.unwrap()
+    open(&database.location, &master, Clock, observer).await.unwrap()
 }
 
 fn metadata(unit_id: Uuid) -> Metadata {
@@ -414,7 +428,20 @@ async fn a_reader_skips_nothing_while_three_nodes_append() {
     assert_dense(&events);
 }
 
+async fn a_writer_that_breaks_down_after_its_commit_says_so_and_promises_nothing(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _) = opened_for(&database, Arc::new(Breaks)).await;
+    assert!(log.takes_units());
+    let outcome = log.append(issue(1)).await;
+    assert!(matches!(outcome, Err(AppendError::Unknown)), "{outcome:?}");
+    assert_eq!(log.read().read_head().await.unwrap().position, 2, "it was committed");
+    assert!(!log.takes_units());
+    let outcome = log.append(issue(2)).await;
+    assert!(matches!(outcome, Err(AppendError::Closed)), "{outcome:?}");
+}
+
 on_both_databases!(
+    a_writer_that_breaks_down_after_its_commit_says_so_and_promises_nothing,
     old_months_of_strangers_are_forgotten_and_nothing_else,
     a_read_model_that_refuses_a_unit_refuses_it_alone,
     the_audit_trail_alone_may_be_set_aside_and_says_so,

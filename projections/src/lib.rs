@@ -22,6 +22,7 @@ mod table;
 mod text;
 mod unique_keys;
 mod users;
+mod value;
 
 pub use api_tokens::ApiTokenRow;
 pub use audit::AuditRow;
@@ -36,3 +37,4 @@ pub use setup::SetupRow;
 pub use table::{Column, ColumnKind, Index, Key, Row, Table};
 pub use unique_keys::UniqueKeyRow;
 pub use users::{RecoveryKind, UserRow};
+pub use value::Value;

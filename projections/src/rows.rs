@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::{FoldError, Key, Recorded, Row, Table};
+use crate::value::{Object, values_of};
+use crate::{FoldError, Key, Recorded, Row, Table, Value};
 
 /// What is known of the row in the store.
 #[derive(Clone, Debug)]
@@ -256,11 +257,21 @@ pub trait AnyRows: Send {
     /// When a row is not one of this table; nothing has been taken then.
     fn supply_json(&mut self, rows: &str) -> Result<(), serde_json::Error>;
 
-    /// The rows that the store has not, a JSON array of objects of all columns in key order; `None` when there are none.
-    fn inserts_json(&self) -> Option<String>;
+    /// The rows that the store has not, in key order, each with one value for each column of the table.
+    fn inserts(&self) -> Vec<Vec<Value>>;
 
     /// The rows to update, or to insert where there are none after all, likewise.
-    fn updates_json(&self) -> Option<String>;
+    fn updates(&self) -> Vec<Vec<Value>>;
+
+    /// [`AnyRows::inserts`] as a JSON array of objects of all columns; `None` when there are none.
+    fn inserts_json(&self) -> Option<String> {
+        objects_json(self.table(), &self.inserts())
+    }
+
+    /// [`AnyRows::updates`] as a JSON array of objects of all columns; `None` when there are none.
+    fn updates_json(&self) -> Option<String> {
+        objects_json(self.table(), &self.updates())
+    }
 
     /// The keys of the rows to delete, a JSON array in key order; `None` when there are none.
     fn deletes_json(&self) -> Option<String>;
@@ -285,22 +296,23 @@ impl<R: Row> AnyRows for Rows<R> {
         Ok(())
     }
 
-    fn inserts_json(&self) -> Option<String> {
-        json_unless_empty(self.entries.values().filter_map(Entry::inserted))
+    fn inserts(&self) -> Vec<Vec<Value>> {
+        self.entries.values().filter_map(Entry::inserted).map(values_of).collect()
     }
 
-    fn updates_json(&self) -> Option<String> {
-        json_unless_empty(self.entries.values().filter_map(Entry::updated))
+    fn updates(&self) -> Vec<Vec<Value>> {
+        self.entries.values().filter_map(Entry::updated).map(values_of).collect()
     }
 
     fn deletes_json(&self) -> Option<String> {
-        json_unless_empty(self.deletes().into_iter())
+        let keys = self.deletes();
+        (!keys.is_empty()).then(|| json(&keys))
     }
 }
 
-fn json_unless_empty<T: Serialize>(values: impl Iterator<Item = T>) -> Option<String> {
-    let values: Vec<T> = values.collect();
-    (!values.is_empty()).then(|| json(&values))
+fn objects_json(table: &'static Table, rows: &[Vec<Value>]) -> Option<String> {
+    let objects: Vec<Object<'_>> = rows.iter().map(|values| Object { table, values }).collect();
+    (!objects.is_empty()).then(|| json(&objects))
 }
 
 #[expect(clippy::expect_used, reason = "keys and rows are made of strings and integers under fixed names")]

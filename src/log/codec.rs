@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use aggregates::{Event, KeyId, Protected, ProtectedFields, StreamId};
 use projections::Metadata;
-use serde::Serialize;
 
 use super::unit::{StoredEvent, UnitEvent};
 use crate::keys::{Key, OpenError, Place};
@@ -61,34 +60,7 @@ pub fn seal(
         event_version: event_version.clone(),
     };
     let event = keep_instance_secrets_sealed(event, &mut sealed_event);
-    let row = open_row(&stream, sequence, &stored)?;
-    Ok(UnitEvent { stream, sequence, event, metadata: metadata.clone(), stored, row })
-}
-
-/// What is known of an event's row before it has a position.
-#[derive(Serialize)]
-struct OpenRow<'a> {
-    aggregate_type: &'a str,
-    aggregate_id: &'a str,
-    sequence: i64,
-    event_type: &'a str,
-    event_version: &'a str,
-    payload: &'a str,
-    metadata: &'a str,
-}
-
-fn open_row(stream: &StreamId, sequence: i64, stored: &StoredEvent) -> Result<String, serde_json::Error> {
-    let mut row = serde_json::to_string(&OpenRow {
-        aggregate_type: stream.aggregate_type,
-        aggregate_id: &stream.aggregate_id,
-        sequence,
-        event_type: &stored.event_type,
-        event_version: &stored.event_version,
-        payload: &stored.payload,
-        metadata: &stored.metadata,
-    })?;
-    row.truncate(row.len() - 1);
-    Ok(row)
+    Ok(UnitEvent { stream, sequence, event, metadata: metadata.clone(), stored })
 }
 
 fn seal_fields<'p>(

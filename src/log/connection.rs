@@ -1,15 +1,15 @@
 //! One connection that writes, to either database.
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
+use projections::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::dialect::Dialect;
-use super::group::blames_the_data;
 use super::head::Head;
+use super::sqlite::{self, SQLITE_BUSY_TIMEOUT, SqliteWriter};
 
 /// A statement may run so long before PostgreSQL ends it.
 pub const STATEMENT_TIMEOUT_SECONDS: u64 = 10;
@@ -17,32 +17,48 @@ pub const STATEMENT_TIMEOUT_SECONDS: u64 = 10;
 pub const LOCK_TIMEOUT_SECONDS: u64 = 5;
 /// A node that stops in the middle of a transaction holds the head no longer than this.
 pub const IDLE_IN_TRANSACTION_TIMEOUT_SECONDS: u64 = 2;
-/// How long SQLite waits for another process that writes (a backup, a shell).
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Pages of 4 KiB in the write-ahead file before they are moved into the database: four times SQLite's own choice, because
-/// the ends of the trees that every unit touches are then moved once and not four times.
-const SQLITE_CHECKPOINT_PAGES: u32 = 4000;
 
 /// How a process reaches its database for writing.
 #[derive(Clone, Debug)]
 pub enum WriteTarget {
-    Sqlite(SqliteConnectOptions),
-    Postgres(PgConnectOptions),
+    Sqlite(PathBuf),
+    Postgres(Box<PgConnectOptions>),
 }
 
 /// A connection of its own, outside of any pool.
 #[derive(Debug)]
 pub enum WriteConnection {
-    Sqlite(SqliteConnection),
+    Sqlite(SqliteWriter),
     Postgres(PgConnection),
 }
 
-/// A statement and its one argument.
+/// A statement with all it needs to run.
 #[derive(Clone, Debug)]
 pub struct Statement {
     pub sql: String,
-    pub json: String,
+    pub arguments: Arguments,
+}
+
+/// How a statement takes what it works on: a JSON text where a message is dear, row by row where it is cheap.
+#[derive(Clone, Debug)]
+pub enum Arguments {
+    /// One JSON text, the whole of it at once.
+    Json(String),
+    /// The statement runs once for each row, on SQLite only.
+    Rows(Vec<Vec<Value>>),
+}
+
+impl Statement {
+    pub fn json(sql: impl Into<String>, json: String) -> Self {
+        Self { sql: sql.into(), arguments: Arguments::Json(json) }
+    }
+
+    fn run_on_sqlite(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+        match &self.arguments {
+            Arguments::Json(json) => connection.prepare_cached(&self.sql)?.execute([json]).map(drop),
+            Arguments::Rows(rows) => sqlite::run_rows(connection, &self.sql, rows),
+        }
+    }
 }
 
 /// A transaction was not seen to commit.
@@ -53,35 +69,7 @@ pub enum Unfinished {
     Committing(sqlx::Error),
 }
 
-/// Several statements as one, for SQLite, where each `$1` becomes a number of its own.
-#[derive(Default)]
-struct SqliteScript {
-    sql: String,
-    json: Vec<String>,
-}
-
-impl SqliteScript {
-    fn of(statements: Vec<Statement>) -> Self {
-        let mut script = Self::default();
-        for Statement { sql, json } in statements {
-            script.add(&sql);
-            script.json.push(json);
-        }
-        script
-    }
-
-    fn add(&mut self, sql: &str) {
-        self.sql.push_str(&sql.replace("$1", &format!("${}", self.json.len() + 1)));
-        self.sql.push(';');
-    }
-
-    async fn execute(self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
-        let query = self.json.into_iter().fold(sqlx::query(&self.sql), sqlx::query::Query::bind);
-        query.execute(connection).await.map(drop)
-    }
-}
-
-/// The file of a SQLite instance, opened for writing with a flush at every commit.
+/// The file of a SQLite instance as whoever does not write through [`SqliteWriter`] opens it.
 pub fn sqlite_options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -89,7 +77,6 @@ pub fn sqlite_options(file: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
-        .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
         .disable_statement_logging()
 }
 
@@ -125,11 +112,11 @@ impl WriteTarget {
     /// When the database cannot be reached.
     pub async fn connect(&self) -> sqlx::Result<WriteConnection> {
         match self {
-            Self::Sqlite(options) => options.connect().await.map(WriteConnection::Sqlite),
+            Self::Sqlite(file) => SqliteWriter::open(file).await.map(WriteConnection::Sqlite),
             Self::Postgres(options) => {
                 // Whoever writes looks rows up by their keys. A plan that was made while a table was small, and is kept, would
                 // read the whole of it ever after; and what may not be scanned looks dear enough to be compiled.
-                let options = options.clone().options([("enable_seqscan", "off"), ("jit", "off")]);
+                let options = PgConnectOptions::clone(options).options([("enable_seqscan", "off"), ("jit", "off")]);
                 options.connect().await.map(WriteConnection::Postgres)
             }
         }
@@ -140,22 +127,21 @@ impl WriteTarget {
     /// A connection with a transaction begun: the one given, or a new one if that has gone since it was last used. Nothing
     /// has been sent yet, so trying again hides nothing.
     pub async fn begun(&self, kept: Option<WriteConnection>) -> sqlx::Result<WriteConnection> {
-        self.opened(kept, self.dialect().begin()).await.map(|(connection, _)| connection)
+        self.opened(kept, WriteConnection::begin).await.map(|(connection, ())| connection)
     }
 
     /// The same, and it holds the head.
     pub async fn begun_with_head(&self, kept: Option<WriteConnection>) -> sqlx::Result<(WriteConnection, Head)> {
-        let (connection, answer) = self.opened(kept, &self.dialect().begin_with_head()).await?;
-        Ok((connection, head_of(answer)?))
+        self.opened(kept, WriteConnection::begin_with_head).await
     }
 
-    async fn opened(
+    async fn opened<T>(
         &self,
         kept: Option<WriteConnection>,
-        begin: &str,
-    ) -> sqlx::Result<(WriteConnection, Option<String>)> {
+        begin: impl AsyncFn(&mut WriteConnection) -> sqlx::Result<T>,
+    ) -> sqlx::Result<(WriteConnection, T)> {
         if let Some(mut connection) = kept {
-            match connection.script(begin).await {
+            match begin(&mut connection).await {
                 Ok(answer) => return Ok((connection, answer)),
                 // It is there, and somebody else is in the way: to wait again would only make the limit twice as long.
                 Err(error) if is_held(&error) => return Err(error),
@@ -163,14 +149,9 @@ impl WriteTarget {
             }
         }
         let mut connection = self.connect().await?;
-        let answer = connection.script(begin).await?;
+        let answer = begin(&mut connection).await?;
         Ok((connection, answer))
     }
-}
-
-fn head_of(answer: Option<String>) -> sqlx::Result<Head> {
-    let row = answer.ok_or(sqlx::Error::RowNotFound)?;
-    Head::decode(&row).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 /// Whether a lock was not to be had in time: PostgreSQL's `lock_not_available`, SQLite's `BUSY`.
@@ -182,33 +163,33 @@ fn is_held(error: &sqlx::Error) -> bool {
 impl WriteConnection {
     /// Begins a transaction that will write.
     pub async fn begin(&mut self) -> sqlx::Result<()> {
-        self.script(self.dialect().begin()).await.map(drop)
+        self.simple(self.dialect().begin()).await
     }
 
     /// The same, and it holds the head.
     pub async fn begin_with_head(&mut self) -> sqlx::Result<Head> {
-        let answer = self.script(&self.dialect().begin_with_head()).await?;
-        head_of(answer)
+        let (begin, lock_head) = (self.dialect().begin(), self.dialect().lock_head());
+        let row: String = match self {
+            Self::Sqlite(connection) => {
+                let begun = move |connection: &rusqlite::Connection| {
+                    connection.prepare_cached(begin)?.execute([])?;
+                    connection.prepare_cached(lock_head)?.query_row([], |row| row.get(0))
+                };
+                connection.call(begun).await?
+            }
+            // One message, two statements: what comes after them sees what the last holder of the head has committed.
+            Self::Postgres(connection) => {
+                let rows = connection.fetch_all(format!("{begin}; {lock_head}").as_str()).await?;
+                rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?
+            }
+        };
+        Head::decode(&row).map_err(|error| sqlx::Error::Decode(error.into()))
     }
 
     fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
             Self::Postgres(_) => Dialect::Postgres,
-        }
-    }
-
-    /// Runs statements in one message; answers the first text of the first row, if there is one.
-    async fn script(&mut self, sql: &str) -> sqlx::Result<Option<String>> {
-        match self {
-            Self::Sqlite(connection) => {
-                let row = connection.fetch_all(sql).await?;
-                row.first().map(|row| row.try_get(0)).transpose()
-            }
-            Self::Postgres(connection) => {
-                let row = connection.fetch_all(sql).await?;
-                row.first().map(|row| row.try_get(0)).transpose()
-            }
         }
     }
 
@@ -220,10 +201,13 @@ impl WriteConnection {
         self.simple("ROLLBACK").await
     }
 
-    /// Runs a statement without arguments.
+    /// Runs statements without arguments.
     pub async fn simple(&mut self, sql: &str) -> sqlx::Result<()> {
         match self {
-            Self::Sqlite(connection) => connection.execute(sql).await.map(drop),
+            Self::Sqlite(connection) => {
+                let sql = sql.to_owned();
+                connection.call(move |connection| connection.execute_batch(&sql)).await
+            }
             Self::Postgres(connection) => connection.execute(sql).await.map(drop),
         }
     }
@@ -232,7 +216,8 @@ impl WriteConnection {
     pub async fn run(&mut self, sql: &str, json: &str) -> sqlx::Result<u64> {
         match self {
             Self::Sqlite(connection) => {
-                sqlx::query(sql).bind(json).execute(connection).await.map(|done| done.rows_affected())
+                let (sql, json) = (sql.to_owned(), json.to_owned());
+                connection.call(move |connection| Ok(connection.prepare_cached(&sql)?.execute([json])? as u64)).await
             }
             Self::Postgres(connection) => {
                 sqlx::query(sql).bind(json).execute(connection).await.map(|done| done.rows_affected())
@@ -246,9 +231,17 @@ impl WriteConnection {
             return Ok(());
         }
         match self {
-            Self::Sqlite(connection) => SqliteScript::of(statements).execute(connection).await,
+            Self::Sqlite(connection) => {
+                let all = move |connection: &rusqlite::Connection| {
+                    statements.iter().try_for_each(|statement| statement.run_on_sqlite(connection))
+                };
+                connection.call(all).await
+            }
             Self::Postgres(connection) => {
-                for Statement { sql, json } in statements {
+                for Statement { sql, arguments } in statements {
+                    let Arguments::Json(json) = arguments else {
+                        return Err(sqlx::Error::Protocol("a statement on rows is for SQLite".to_owned()));
+                    };
                     sqlx::query(&sql).bind(json).execute(&mut *connection).await?;
                 }
                 Ok(())
@@ -263,34 +256,18 @@ impl WriteConnection {
         position: i64,
         recorded_at: i64,
     ) -> Result<(), Unfinished> {
-        match self {
-            Self::Sqlite(connection) => {
-                let mut script = SqliteScript::of(statements);
-                script.add("UPDATE log_head SET position = $1->>'position', recorded_at = $1->>'recorded_at'; COMMIT");
-                script.json.push(serde_json::json!({ "position": position, "recorded_at": recorded_at }).to_string());
-                // Two numbers and a COMMIT give nothing to object to: what is refused is in the statements before.
-                script.execute(connection).await.map_err(|error| {
-                    if blames_the_data(&error) { Unfinished::Before(error) } else { Unfinished::Committing(error) }
-                })
-            }
-            Self::Postgres(_) => {
-                self.run_all(statements).await.map_err(Unfinished::Before)?;
-                // Nothing but numbers comes into the text.
-                let sql = format!("UPDATE log_head SET position = {position}, recorded_at = {recorded_at}; COMMIT");
-                self.script(&sql).await.map(drop).map_err(Unfinished::Committing)
-            }
-        }
+        self.run_all(statements).await.map_err(Unfinished::Before)?;
+        // Nothing but numbers comes into the text.
+        let sql = format!("UPDATE log_head SET position = {position}, recorded_at = {recorded_at}; COMMIT");
+        self.simple(&sql).await.map_err(Unfinished::Committing)
     }
 
     /// Rows of one text column; `json` is the argument of a statement that has one.
     pub async fn texts(&mut self, sql: &str, json: Option<&str>) -> sqlx::Result<Vec<String>> {
         match self {
             Self::Sqlite(connection) => {
-                let query = sqlx::query_scalar(sql);
-                match json {
-                    Some(json) => query.bind(json).fetch_all(connection).await,
-                    None => query.fetch_all(connection).await,
-                }
+                let (sql, json) = (sql.to_owned(), json.map(str::to_owned));
+                connection.call(move |connection| sqlite::texts(connection, &sql, json.as_deref())).await
             }
             Self::Postgres(connection) => {
                 let query = sqlx::query_scalar(sql);
@@ -304,17 +281,14 @@ impl WriteConnection {
 
     /// The one text of a statement that always answers with one row.
     pub async fn text(&mut self, sql: &str, json: &str) -> sqlx::Result<String> {
-        match self {
-            Self::Sqlite(connection) => sqlx::query_scalar(sql).bind(json).fetch_one(connection).await,
-            Self::Postgres(connection) => sqlx::query_scalar(sql).bind(json).fetch_one(connection).await,
-        }
+        self.texts(sql, Some(json)).await?.into_iter().next().ok_or(sqlx::Error::RowNotFound)
     }
 
     /// Ends the connection politely; errors no longer matter.
     pub async fn close(self) {
-        let _ = match self {
+        match self {
             Self::Sqlite(connection) => connection.close().await,
-            Self::Postgres(connection) => connection.close().await,
-        };
+            Self::Postgres(connection) => drop(connection.close().await),
+        }
     }
 }

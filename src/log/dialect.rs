@@ -1,9 +1,8 @@
-//! The SQL that both databases speak with a different accent. Every statement takes at most one argument, `$1`, a JSON text, and
-//! answers with rows of one JSON text, so that a group of any size is one statement and one plan.
+//! The SQL that both databases speak with a different accent. A statement takes at most one argument, `$1`, a JSON text, and
+//! answers with rows of one JSON text, so that a group of any size is one statement and one plan. Rows are inserted on SQLite
+//! one by one instead, by a statement that is kept ready and takes one value a column: no message lies between them.
 //!
-//! What the log writer reads comes as one array: every row is a message between threads on SQLite, and on PostgreSQL between
-//! processes. `MATERIALIZED` makes SQLite render each element of an array once and not once a column, a third of the time.
-//! `OR ROLLBACK` saves it a copy of every page that a statement changes: whoever is refused begins anew anyway.
+//! `OR ROLLBACK` saves SQLite a copy of every page that a statement changes: whoever is refused begins anew anyway.
 
 use projections::{Column, ColumnKind, Table};
 
@@ -14,14 +13,12 @@ pub enum Dialect {
     Postgres,
 }
 
-/// The statement that inserts events from an array of objects with its columns as fields.
+/// The statement that inserts an event, its hash as hexadecimal digits.
 const INSERT_EVENTS_SQLITE: &str = "\
-WITH row AS MATERIALIZED (SELECT value FROM json_each($1))
 INSERT OR ROLLBACK INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at, leaf_hash)
-SELECT value->>'aggregate_type', value->>'aggregate_id', value->>'sequence', value->>'event_type', value->>'event_version',
-       value->>'payload', value->>'metadata', value->>'position', value->>'recorded_at', unhex(value->>'leaf_hash')
-  FROM row";
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, unhex(?10))";
 
+/// The statement that inserts events from an array of objects with its columns as fields.
 const INSERT_EVENTS_POSTGRES: &str = "\
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at, leaf_hash)
 SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json, position, recorded_at,
@@ -63,12 +60,6 @@ impl Dialect {
             Self::Sqlite => "BEGIN IMMEDIATE",
             Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         }
-    }
-
-    /// The same and the head's lock, in one message: two statements still, so that whatever comes after them sees what the last
-    /// holder of the head has committed.
-    pub fn begin_with_head(self) -> String {
-        format!("{}; {}", self.begin(), self.lock_head())
     }
 
     /// Locks the head until the transaction ends. SQLite has taken its one write lock with BEGIN IMMEDIATE.
@@ -163,16 +154,14 @@ impl Dialect {
         format!("SELECT {rows} FROM {name} AS t WHERE {}", self.among(&format!("t.{}", table.key), key_type(table)))
     }
 
-    /// Inserts rows from an array of objects; one whose key is there is an error.
+    /// Inserts a row, or rows from an array of objects; one whose key is there is an error.
     pub fn insert(self, table: &Table, set: i64) -> String {
         let (name, names) = (table_name(table, set), list(table.columns, |column| column.name.to_owned()));
         match self {
             Self::Sqlite => {
-                let values = list(table.columns, |column| format!("value->>'{}'", column.name));
-                format!(
-                    "WITH row AS MATERIALIZED (SELECT value FROM json_each($1)) \
-                     INSERT OR ROLLBACK INTO {name} ({names}) SELECT {values} FROM row WHERE true"
-                )
+                let values =
+                    (1..=table.columns.len()).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ");
+                format!("INSERT OR ROLLBACK INTO {name} ({names}) VALUES ({values})")
             }
             Self::Postgres => {
                 let types = list(table.columns, |column| format!("{} {}", column.name, self.column_type(column.kind)));
@@ -181,7 +170,7 @@ impl Dialect {
         }
     }
 
-    /// Inserts or overwrites rows from an array of objects.
+    /// Inserts or overwrites a row, or rows from an array of objects.
     pub fn upsert(self, table: &Table, set: i64) -> String {
         let overwrite = list(table.columns, |column| format!("{0} = excluded.{0}", column.name));
         format!("{} ON CONFLICT ({}) DO UPDATE SET {overwrite}", self.insert(table, set), table.key)

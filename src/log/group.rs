@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aggregates::StreamId;
-use projections::{FoldError, KeyedHasher, ReadModels, Recorded};
+use projections::{FoldError, KeyedHasher, ReadModels, Recorded, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::connection::{Statement, Unfinished, WriteConnection};
+use super::connection::{Arguments, Statement, Unfinished, WriteConnection};
 use super::dialect::Dialect;
 use super::head::{Head, Layout};
 use super::leaf::{LeafInput, leaf_hash};
@@ -106,7 +106,7 @@ impl Group<'_> {
         let RowStatements { rows, audit } = row_statements(self.dialect, &mut models, &head.layout);
         statements.extend(rows);
         if head.layout != self.head.layout {
-            statements.push(Statement { sql: self.dialect.set_head().to_owned(), json: head.encode()? });
+            statements.push(Statement::json(self.dialect.set_head(), head.encode()?));
         }
         self.connection.run_all(statements).await?;
         let models = Arc::new(models);
@@ -150,26 +150,26 @@ impl Group<'_> {
 
     /// The statements for events and keys.
     fn insertions(&self, taken: &[&Unit], recorded_at: i64) -> Result<Vec<Statement>, serde_json::Error> {
-        let events = taken.iter().flat_map(|unit| &unit.events);
-        let rows: Vec<String> = events
-            .zip(self.head.position + 1..)
-            .map(|(event, position)| whole_row(event, position, recorded_at))
-            .collect();
-        let events = Statement { sql: self.dialect.insert_events().to_owned(), json: format!("[{}]", rows.join(",")) };
-        let mut statements = vec![events];
+        let events = taken.iter().flat_map(|unit| &unit.events).zip(self.head.position + 1..);
+        let rows: Vec<EventRow<'_>> =
+            events.map(|(event, position)| EventRow::of(event, position, recorded_at)).collect();
+        let arguments = match self.dialect {
+            Dialect::Sqlite => Arguments::Rows(rows.iter().map(EventRow::values).collect()),
+            Dialect::Postgres => Arguments::Json(serde_json::to_string(&rows)?),
+        };
+        let mut statements = vec![Statement { sql: self.dialect.insert_events().to_owned(), arguments }];
         let made: Vec<KeyRow<'_>> = taken
             .iter()
             .flat_map(|unit| &unit.keys_made)
             .map(|(id, wrapped)| KeyRow { id: id.to_string(), wrapped })
             .collect();
         if !made.is_empty() {
-            let json = serde_json::to_string(&made)?;
-            statements.push(Statement { sql: self.dialect.insert_keys().to_owned(), json });
+            statements.push(Statement::json(self.dialect.insert_keys(), serde_json::to_string(&made)?));
         }
         let destroyed: Vec<String> =
             taken.iter().flat_map(|unit| &unit.keys_destroyed).map(ToString::to_string).collect();
         if !destroyed.is_empty() {
-            statements.push(Statement { sql: self.dialect.delete_keys(), json: serde_json::to_string(&destroyed)? });
+            statements.push(Statement::json(self.dialect.delete_keys(), serde_json::to_string(&destroyed)?));
         }
         Ok(statements)
     }
@@ -191,13 +191,21 @@ pub(super) fn row_statements(dialect: Dialect, models: &mut ReadModels, layout: 
             continue;
         }
         let set = layout.set_of(table.name);
-        let deletes = rows.deletes_json().map(|json| Statement { sql: dialect.delete_by_keys(table, set), json });
-        let inserts = rows.inserts_json().map(|json| Statement { sql: dialect.insert(table, set), json });
-        let updates = rows.updates_json().map(|json| Statement { sql: dialect.upsert(table, set), json });
+        let deletes = rows.deletes_json().map(|json| Statement::json(dialect.delete_by_keys(table, set), json));
+        let (inserts, updates) = match dialect {
+            Dialect::Sqlite => (by_rows(rows.inserts()), by_rows(rows.updates())),
+            Dialect::Postgres => (rows.inserts_json().map(Arguments::Json), rows.updates_json().map(Arguments::Json)),
+        };
+        let inserts = inserts.map(|arguments| Statement { sql: dialect.insert(table, set), arguments });
+        let updates = updates.map(|arguments| Statement { sql: dialect.upsert(table, set), arguments });
         let kind = if table.name == AUDIT { &mut statements.audit } else { &mut statements.rows };
         kind.extend([deletes, inserts, updates].into_iter().flatten());
     }
     statements
+}
+
+fn by_rows(rows: Vec<Vec<Value>>) -> Option<Arguments> {
+    (!rows.is_empty()).then_some(Arguments::Rows(rows))
 }
 
 /// From the next event on the audit trail is not kept up, until it is rebuilt.
@@ -285,21 +293,48 @@ pub(super) fn recorded(event: &UnitEvent, position: i64, recorded_at_micros: i64
     }
 }
 
-/// The event's row as a JSON object.
-fn whole_row(event: &UnitEvent, position: i64, recorded_at: i64) -> String {
-    let leaf = leaf_hash(&LeafInput {
-        position,
-        aggregate_type: event.stream.aggregate_type,
-        aggregate_id: &event.stream.aggregate_id,
-        sequence: event.sequence,
-        event_type: &event.stored.event_type,
-        event_version: &event.stored.event_version,
-        payload: &event.stored.payload,
-        metadata: &event.stored.metadata,
-        recorded_at,
-    });
-    let (row, leaf) = (&event.row, hex::encode(leaf));
-    format!("{row},\"position\":{position},\"recorded_at\":{recorded_at},\"leaf_hash\":\"{leaf}\"}}")
+/// An event's row in the table of the log.
+#[derive(Serialize)]
+struct EventRow<'a> {
+    #[serde(flatten)]
+    hashed: LeafInput<'a>,
+    leaf_hash: String,
+}
+
+impl<'a> EventRow<'a> {
+    fn of(event: &'a UnitEvent, position: i64, recorded_at: i64) -> Self {
+        let hashed = LeafInput {
+            position,
+            aggregate_type: event.stream.aggregate_type,
+            aggregate_id: &event.stream.aggregate_id,
+            sequence: event.sequence,
+            event_type: &event.stored.event_type,
+            event_version: &event.stored.event_version,
+            payload: &event.stored.payload,
+            metadata: &event.stored.metadata,
+            recorded_at,
+        };
+        let leaf_hash = hex::encode(leaf_hash(&hashed));
+        Self { hashed, leaf_hash }
+    }
+
+    /// In the order of [`Dialect::insert_events`].
+    fn values(&self) -> Vec<Value> {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let row = &self.hashed;
+        vec![
+            text(row.aggregate_type),
+            text(row.aggregate_id),
+            Value::Integer(row.sequence),
+            text(row.event_type),
+            text(row.event_version),
+            text(row.payload),
+            text(row.metadata),
+            Value::Integer(row.position),
+            Value::Integer(row.recorded_at),
+            text(&self.leaf_hash),
+        ]
+    }
 }
 
 /// Reads every row that `models` needs and has not got.

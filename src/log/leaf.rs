@@ -4,10 +4,11 @@
 //! preceded by its length in bytes as an unsigned 64-bit big-endian integer. Integers are written as signed 64-bit big-endian;
 //! texts as the UTF-8 that the table holds.
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 /// The row of an event as the table holds it, without its hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeafInput<'a> {
     pub position: i64,
     pub aggregate_type: &'a str,

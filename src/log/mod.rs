@@ -21,6 +21,7 @@ mod open;
 pub mod pending;
 mod reader;
 pub mod rebuild;
+mod sqlite;
 mod unit;
 mod writer;
 
@@ -133,9 +134,15 @@ impl Log {
         })?;
         let waiting = metrics::gauge!("authlog_log_units_waiting");
         waiting.increment(1.0);
-        let outcome = outcome.await.unwrap_or(Err(AppendError::Closed));
+        // A writer that broke down may have done so after it committed.
+        let outcome = outcome.await.unwrap_or(Err(AppendError::Unknown));
         waiting.decrement(1.0);
         outcome
+    }
+
+    /// Whether the writer takes units: always, unless it broke down.
+    pub fn takes_units(&self) -> bool {
+        !self.queue.is_closed()
     }
 
     /// Folds a stream into its aggregate.

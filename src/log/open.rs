@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aggregates::{Event, InstanceId, KeyId, SetupEvent, StreamId};
 use projections::{ActorRef, KeyedHasher, Metadata, TABLES};
 use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
@@ -71,8 +72,10 @@ impl From<GroupError> for OpenError {
 impl Location {
     pub(super) fn target(&self) -> sqlx::Result<WriteTarget> {
         match self {
-            Self::Sqlite { file } => Ok(WriteTarget::Sqlite(sqlite_options(file))),
-            Self::Postgres { url } => postgres_options(url.expose_secret()).map(WriteTarget::Postgres),
+            Self::Sqlite { file } => Ok(WriteTarget::Sqlite(file.clone())),
+            Self::Postgres { url } => {
+                postgres_options(url.expose_secret()).map(|options| WriteTarget::Postgres(Box::new(options)))
+            }
         }
     }
 
@@ -100,8 +103,8 @@ pub async fn open(
     observer: Arc<dyn CommitObserver>,
 ) -> Result<(Log, WriterHandle), OpenError> {
     let target = location.target()?;
+    migrate(&target).await?;
     let mut connection = target.connect().await?;
-    migrate(&mut connection).await?;
     let head = prepare_tables(&target, &mut connection).await?;
     let database = location.database()?;
     let keyring = Keyring::new(MasterKey::load(master_key, head.position == 0)?, database.clone());
@@ -146,10 +149,18 @@ pub async fn open(
 
 /// Brings the schema up to date. Nodes that start together wait for each other: on PostgreSQL by an advisory lock, on SQLite
 /// there is only one.
-async fn migrate(connection: &mut WriteConnection) -> Result<(), OpenError> {
-    match connection {
-        WriteConnection::Sqlite(connection) => sqlx::migrate!("migrations/sqlite").run(connection).await?,
-        WriteConnection::Postgres(connection) => sqlx::migrate!("migrations/postgres").run(connection).await?,
+async fn migrate(target: &WriteTarget) -> Result<(), OpenError> {
+    match target {
+        WriteTarget::Sqlite(file) => {
+            let mut connection = sqlite_options(file).connect().await?;
+            sqlx::migrate!("migrations/sqlite").run(&mut connection).await?;
+            connection.close().await?;
+        }
+        WriteTarget::Postgres(options) => {
+            let mut connection = options.connect().await?;
+            sqlx::migrate!("migrations/postgres").run(&mut connection).await?;
+            connection.close().await?;
+        }
     }
     Ok(())
 }

@@ -22,8 +22,6 @@ pub struct UnitEvent {
     pub event: Event,
     pub metadata: Metadata,
     pub stored: StoredEvent,
-    /// The row as a JSON object that lacks its end: the log writer, whose time is everybody's, adds what it alone knows.
-    pub row: String,
 }
 
 /// The texts that go into the table.

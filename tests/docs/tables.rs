@@ -114,8 +114,11 @@ fn every_column_of_the_log_stands_in_the_docs() {
         rows("docs/log.md").into_iter().skip(1).map(|row| row[0].trim_matches('`').to_owned()).collect();
     for database in ["sqlite", "postgres"] {
         let sql = read(&format!("migrations/{database}/0001_log.sql"));
-        let table = sql.split("CREATE TABLE events (").nth(1).unwrap().split("PRIMARY KEY").next().unwrap();
-        let columns: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let table = sql.split("CREATE TABLE events (").nth(1).unwrap().lines().skip(1).map(str::trim);
+        let columns: Vec<&str> = table
+            .take_while(|line| line.starts_with(char::is_lowercase))
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
         assert_eq!(written, columns, "{database}");
     }
 }

@@ -32,6 +32,8 @@ pub struct ReadyAnswer {
     ok: bool,
     /// Whether the database answers.
     database: bool,
+    /// Whether the log writer takes what is decided.
+    writer: bool,
     /// Position of the last event, while the database answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<i64>,
@@ -39,22 +41,23 @@ pub struct ReadyAnswer {
     aside: Vec<String>,
 }
 
-/// Whether the database answers and the read models are whole
+/// Whether the database answers, the log takes events and the read models are whole
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses((status = 200, body = ReadyAnswer), (status = 503, body = ReadyAnswer))
 )]
 pub async fn readyz(State(service): State<Service>) -> Response {
+    let writer = service.log.takes_units();
     let answer = match service.log.read().read_head().await {
         Ok(head) => {
             let states = head.layout.0.iter();
             let aside: Vec<String> =
                 states.filter(|(_, state)| state.aside_since.is_some()).map(|(name, _)| name.clone()).collect();
-            ReadyAnswer { ok: aside.is_empty(), database: true, position: Some(head.position), aside }
+            ReadyAnswer { ok: writer && aside.is_empty(), database: true, writer, position: Some(head.position), aside }
         }
         Err(error) => {
             tracing::warn!(%error, "not ready: the database does not answer");
-            ReadyAnswer { ok: false, database: false, position: None, aside: Vec::new() }
+            ReadyAnswer { ok: false, database: false, writer, position: None, aside: Vec::new() }
         }
     };
     let status = if answer.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
