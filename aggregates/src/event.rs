@@ -2,6 +2,7 @@
 
 use cqrs_es::DomainEvent;
 use serde::de::Error as _;
+use serde::{Deserialize as _, Deserializer};
 
 use crate::{
     ApiTokenEvent, IdentityProviderEvent, Protected, ProtectedFields, SessionEvent, SetupEvent, UserEvent, upcast,
@@ -43,21 +44,34 @@ impl Event {
             event_version: event_version.to_owned(),
             source,
         };
-        let payload: serde_json::Value = serde_json::from_str(payload).map_err(unreadable)?;
-        let lifted = upcast::lift(aggregate_type, event_type, event_version, payload);
-        let payload = lifted.payload;
-        let event = match aggregate_type {
-            "setup" => Self::Setup(serde_json::from_value(payload).map_err(unreadable)?),
-            "session" => Self::Session(serde_json::from_value(payload).map_err(unreadable)?),
-            "user" => Self::User(serde_json::from_value(payload).map_err(unreadable)?),
-            "api_token" => Self::ApiToken(serde_json::from_value(payload).map_err(unreadable)?),
-            "identity_provider" => Self::IdentityProvider(serde_json::from_value(payload).map_err(unreadable)?),
-            other => return Err(EventDecodeError::UnknownAggregate(other.to_owned())),
+        let (event, present_type, present_version) = if upcast::applies_to(event_type, event_version) {
+            let payload = serde_json::from_str(payload).map_err(unreadable)?;
+            let lifted = upcast::lift(aggregate_type, event_type, event_version, payload);
+            let event = Self::parse(aggregate_type, lifted.payload)?.map_err(unreadable)?;
+            (event, lifted.event_type, lifted.event_version)
+        } else {
+            let payload = &mut serde_json::Deserializer::from_str(payload);
+            let event = Self::parse(aggregate_type, payload)?.map_err(unreadable)?;
+            (event, event_type.to_owned(), event_version.to_owned())
         };
-        if event.event_type() != lifted.event_type || event.event_version() != lifted.event_version {
+        if event.event_type() != present_type || event.event_version() != present_version {
             return Err(unreadable(serde_json::Error::custom("the payload is not of this type and version")));
         }
         Ok(event)
+    }
+
+    fn parse<'de, D: Deserializer<'de>>(
+        aggregate_type: &str,
+        payload: D,
+    ) -> Result<Result<Self, D::Error>, EventDecodeError> {
+        Ok(match aggregate_type {
+            "setup" => SetupEvent::deserialize(payload).map(Self::Setup),
+            "session" => SessionEvent::deserialize(payload).map(Self::Session),
+            "user" => UserEvent::deserialize(payload).map(Self::User),
+            "api_token" => ApiTokenEvent::deserialize(payload).map(Self::ApiToken),
+            "identity_provider" => IdentityProviderEvent::deserialize(payload).map(Self::IdentityProvider),
+            other => return Err(EventDecodeError::UnknownAggregate(other.to_owned())),
+        })
     }
 
     /// The payload as the log stores it.

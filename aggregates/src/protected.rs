@@ -73,6 +73,14 @@ impl Protected {
         Self::Clear { key: KeyId::Instance, text: text.into() }
     }
 
+    /// The key that the value is or will be sealed with.
+    pub fn key(&self) -> Option<&KeyId> {
+        match self {
+            Self::Clear { key, .. } | Self::Sealed { key, .. } => Some(key),
+            Self::Erased => None,
+        }
+    }
+
     /// The clear text, when it is at hand.
     pub fn clear(&self) -> Option<&str> {
         match self {

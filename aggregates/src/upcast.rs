@@ -11,6 +11,11 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
     Vec::new()
 }
 
+/// Whether an event of this type and version is older than the present one.
+pub(crate) fn applies_to(event_type: &str, event_version: &str) -> bool {
+    upcasters().iter().any(|upcaster| upcaster.can_upcast(event_type, event_version))
+}
+
 /// Runs one stored payload through [`upcasters`]; the answer names the type and version that it has now.
 pub(crate) fn lift(aggregate_type: &str, event_type: &str, event_version: &str, payload: Value) -> SerializedEvent {
     let event = SerializedEvent::new(

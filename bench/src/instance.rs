@@ -6,8 +6,8 @@ use aggregates::{
     Event, IdentityProviderEvent, KeyId, LinkedIdentity, Profile, Protected, SessionEnd, SessionEvent, SessionId,
     SetupEvent, StreamId, TokenHash, UnixSeconds, UserEvent, UserId,
 };
-use authlog::log::{Keys, Log, StreamVersion, Unit, seal};
-use authlog::runtime::Runtime;
+use authlog::log::{Keys, Location, Log, StreamVersion, Unit, seal};
+use authlog::runtime::{Runtime, location};
 use authlog::settings::{GlobalArgs, Settings};
 use clap::Args;
 use projections::{ActorRef, Metadata};
@@ -36,13 +36,20 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) async fn open(&self) -> Result<Runtime, Failure> {
+        Ok(Runtime::open(self.settings()?).await?)
+    }
+
+    pub(crate) fn location(&self) -> Result<Location, Failure> {
+        Ok(location(&self.settings()?))
+    }
+
+    fn settings(&self) -> Result<Settings, Failure> {
         let global = GlobalArgs {
             data_dir: Some(self.data_dir.display().to_string()),
             database_url: self.database_url.clone().map(Into::into),
             config: None,
         };
-        let settings = Settings::load(&global, None, [], Path::new("/"))?;
-        Ok(Runtime::open(settings).await?)
+        Ok(Settings::load(&global, None, [], Path::new("/"))?)
     }
 }
 

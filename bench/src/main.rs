@@ -8,6 +8,7 @@ mod fill;
 mod instance;
 mod load;
 mod postgres;
+mod rebuild;
 mod route;
 mod units;
 
@@ -31,6 +32,8 @@ enum Command {
     /// Write units with so many callers at once.
     #[command(subcommand)]
     Units(Side),
+    /// Rebuild all read models, with no service beside it.
+    Rebuild(rebuild::RebuildArgs),
     /// Make an empty database on a server and print its URL.
     CreateDatabase { server: String },
 }
@@ -70,6 +73,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Units(Side::Service(args)) => units::by_service(args).await,
             Command::Units(Side::Stream(args)) => units::by_stream(args).await,
             Command::Units(Side::Framework(args)) => cqrs::by_framework(args).await,
+            Command::Rebuild(args) => rebuild::run(args).await,
             Command::CreateDatabase { server } => postgres::create_database(&server).await,
         }
     })

@@ -32,7 +32,7 @@ pub use identity_provider::IdentityProviderRow;
 pub use read_models::{ReadModels, TABLES};
 pub use recorded::{ActorRef, ActorRefError, Metadata, Recorded};
 pub use rows::{AnyRows, Rows};
-pub use sessions::SessionRow;
+pub use sessions::{SessionRow, shows_caller};
 pub use setup::SetupRow;
 pub use table::{Column, ColumnKind, Index, Key, Row, Table};
 pub use unique_keys::UniqueKeyRow;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use aggregates::{SessionEnd, SessionEvent, SessionId, SessionKind, TokenHash, UnixSeconds, UserId};
+use aggregates::{Event, SessionEnd, SessionEvent, SessionId, SessionKind, TokenHash, UnixSeconds, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Column, FoldError, Index, Key, Recorded, Row, Rows, Table, table::bit, text};
@@ -61,6 +61,11 @@ impl fmt::Debug for SessionRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionRow").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
     }
+}
+
+/// Whether a fold looks at where the call behind an event came from: to open it for all others would be work for nothing.
+pub fn shows_caller(event: &Event) -> bool {
+    matches!(event, Event::Session(SessionEvent::SessionOpened { .. }))
 }
 
 pub(crate) fn need(rows: &mut Rows<SessionRow>, session: SessionId, event: &SessionEvent) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aggregates::{Event, KeyId, Protected, ProtectedFields, StreamId};
-use projections::Metadata;
+use projections::{Metadata, shows_caller};
 
 use super::unit::{StoredEvent, UnitEvent};
 use crate::keys::{Key, OpenError, Place};
@@ -23,15 +23,11 @@ pub enum CodecError {
     Open { stream: StreamId, sequence: i64, field: &'static str, source: OpenError },
 }
 
-/// The keys that an event and its metadata are or will be sealed with.
-pub fn keys_of(event: &Event, metadata: &Metadata) -> Vec<KeyId> {
-    let (mut event, mut metadata) = (event.clone(), metadata.clone());
+/// The keys that an event and its metadata are or will be sealed with. What is looked at stays as it is.
+pub fn keys_of(event: &mut Event, metadata: &mut Metadata) -> Vec<KeyId> {
     let fields = event.protected_fields().into_iter().chain(metadata.protected_fields());
     fields
-        .filter_map(|(_, value)| match value {
-            Protected::Clear { key, .. } | Protected::Sealed { key, .. } => Some(key.clone()),
-            Protected::Erased => None,
-        })
+        .filter_map(|(_, value)| value.key().cloned())
         .collect()
 }
 
@@ -100,6 +96,12 @@ pub struct SealedEvent {
 }
 
 impl SealedEvent {
+    /// The keys that [`SealedEvent::open`] needs.
+    pub fn keys(&mut self) -> Vec<KeyId> {
+        let fields = personal_fields(&mut self.event, &mut self.metadata);
+        fields.filter_map(|(_, value)| value.key().cloned()).collect()
+    }
+
     /// Opens personal data for a fold; what was sealed with a key that is gone becomes [`Protected::Erased`].
     ///
     /// # Errors
@@ -112,11 +114,8 @@ impl SealedEvent {
             event_version: &self.event_version,
             field,
         };
-        for (field, value) in self.event.protected_fields().into_iter().chain(self.metadata.protected_fields()) {
+        for (field, value) in personal_fields(&mut self.event, &mut self.metadata) {
             let Protected::Sealed { key: id, sealed } = &*value else { continue };
-            if *id == KeyId::Instance {
-                continue;
-            }
             *value = match keys.get(id) {
                 None => Protected::Erased,
                 Some(key) => {
@@ -133,6 +132,17 @@ impl SealedEvent {
         }
         Ok((self.event, self.metadata))
     }
+}
+
+/// What a fold looks at and is sealed for a person or a month: not the secrets of the instance, and of whence a call came only
+/// what is shown.
+fn personal_fields<'a>(
+    event: &'a mut Event,
+    metadata: &'a mut Metadata,
+) -> impl Iterator<Item = (&'static str, &'a mut Protected)> {
+    let caller = if shows_caller(event) { metadata.protected_fields() } else { Vec::new() };
+    let fields = event.protected_fields().into_iter().chain(caller);
+    fields.filter(|(_, value)| value.key() != Some(&KeyId::Instance))
 }
 
 fn open_text(key: &Key, context: &[u8], sealed: &str) -> Result<String, OpenError> {

@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::dialect::Dialect;
 use super::head::Head;
-use super::sqlite::{self, SQLITE_BUSY_TIMEOUT, SqliteWriter};
+use super::sqlite::{self, SQLITE_BUSY_TIMEOUT, SqliteThread};
 
 /// A statement may run so long before PostgreSQL ends it.
 pub const STATEMENT_TIMEOUT_SECONDS: u64 = 10;
@@ -28,7 +28,7 @@ pub enum WriteTarget {
 /// A connection of its own, outside of any pool.
 #[derive(Debug)]
 pub enum WriteConnection {
-    Sqlite(SqliteWriter),
+    Sqlite(SqliteThread),
     Postgres(PgConnection),
 }
 
@@ -69,7 +69,7 @@ pub enum Unfinished {
     Committing(sqlx::Error),
 }
 
-/// The file of a SQLite instance as whoever does not write through [`SqliteWriter`] opens it.
+/// The file of a SQLite instance as whoever does not write through [`SqliteThread`] opens it.
 pub fn sqlite_options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -112,7 +112,7 @@ impl WriteTarget {
     /// When the database cannot be reached.
     pub async fn connect(&self) -> sqlx::Result<WriteConnection> {
         match self {
-            Self::Sqlite(file) => SqliteWriter::open(file).await.map(WriteConnection::Sqlite),
+            Self::Sqlite(file) => SqliteThread::open(file).await.map(WriteConnection::Sqlite),
             Self::Postgres(options) => {
                 // Whoever writes looks rows up by their keys. A plan that was made while a table was small, and is kept, would
                 // read the whole of it ever after; and what may not be scanned looks dear enough to be compiled.

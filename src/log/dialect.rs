@@ -110,6 +110,20 @@ impl Dialect {
         }
     }
 
+    /// The wrapped keys with the ids in the array, as `{"id": ..., "wrapped": ...}`.
+    pub fn select_keys(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "SELECT json_object('id', id, 'wrapped', wrapped) FROM data_keys \
+                 WHERE id IN (SELECT value FROM json_each($1))"
+            }
+            Self::Postgres => {
+                "SELECT json_build_object('id', id, 'wrapped', wrapped)::text FROM data_keys \
+                 WHERE id = ANY (ARRAY (SELECT json_array_elements_text($1::json)))"
+            }
+        }
+    }
+
     /// Deletes the wrapped keys with the ids in the array.
     pub fn delete_keys(self) -> String {
         format!("DELETE FROM data_keys WHERE {}", self.among("id", "text"))

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aggregates::KeyId;
+use aggregates::{KeyId, KeyIdError};
+use serde::Deserialize;
 
 use super::codec::Keys;
 use super::database::{Arg, Database};
@@ -22,6 +23,12 @@ pub enum KeyringError {
     Unwrap { id: KeyId, source: OpenError },
     #[error("the operating system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
+}
+
+#[derive(Deserialize)]
+struct KeyRow {
+    id: String,
+    wrapped: String,
 }
 
 /// Wraps, unwraps and finds keys.
@@ -53,17 +60,17 @@ impl Keyring {
     /// When the database fails or a key does not open.
     pub async fn find(&self, ids: &[KeyId]) -> Result<Keys, KeyringError> {
         let mut found = Keys::new();
+        let mut unknown = Vec::new();
         for id in ids {
-            if found.contains_key(id) {
-                continue;
+            match self.cached(id) {
+                Some(key) => drop(found.insert(id.clone(), key)),
+                None => unknown.push(id.clone()),
             }
-            let cached = self.cached(id);
-            let key = match cached {
-                Some(key) => Some(key),
-                None => self.read(id).await?,
-            };
-            if let Some(key) = key {
-                found.insert(id.clone(), key);
+        }
+        if !unknown.is_empty() {
+            for (id, key) in self.read_all(&unknown).await? {
+                self.remember(id.clone(), key.clone());
+                found.insert(id, key);
             }
         }
         Ok(found)
@@ -74,13 +81,26 @@ impl Keyring {
     /// # Errors
     /// When the database fails or the key does not open.
     pub async fn read(&self, id: &KeyId) -> Result<Option<Key>, KeyringError> {
-        let args = [Arg::Text(id.to_string())];
-        let rows = self.database.texts("SELECT wrapped FROM data_keys WHERE id = $1", &args).await?;
-        let Some(wrapped) = rows.into_iter().next() else { return Ok(None) };
-        let unwrapped = self.master.unwrap_key(id, &wrapped);
-        let key = unwrapped.map_err(|source| KeyringError::Unwrap { id: id.clone(), source })?;
-        self.remember(id.clone(), key.clone());
-        Ok(Some(key))
+        Ok(self.read_all(std::slice::from_ref(id)).await?.remove(id))
+    }
+
+    /// The same for many at once; one that was destroyed is left out.
+    ///
+    /// # Errors
+    /// When the database fails or a key does not open.
+    pub async fn read_all(&self, ids: &[KeyId]) -> Result<Keys, KeyringError> {
+        let asked = serde_json::Value::from_iter(ids.iter().map(ToString::to_string)).to_string();
+        let rows = self.database.texts(self.database.dialect().select_keys(), &[Arg::Text(asked)]).await?;
+        let mut keys = Keys::with_capacity(rows.len());
+        for row in rows {
+            let row: KeyRow = serde_json::from_str(&row).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            let id: KeyId = row.id.parse().map_err(|error: KeyIdError| sqlx::Error::Decode(error.into()))?;
+            match self.master.unwrap_key(&id, &row.wrapped) {
+                Ok(key) => drop(keys.insert(id, key)),
+                Err(source) => return Err(KeyringError::Unwrap { id, source }),
+            }
+        }
+        Ok(keys)
     }
 
     /// Keeps a key in memory that has just been committed.

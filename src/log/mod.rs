@@ -14,6 +14,7 @@ mod database;
 mod dialect;
 mod group;
 mod head;
+pub mod history;
 mod keyring;
 mod last_seen;
 pub mod leaf;

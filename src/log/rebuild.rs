@@ -1,11 +1,11 @@
 //! Rebuilding read models from the log alone (promise P6): state is disposable.
 //!
-//! Beside the live set of tables (`users_1`) a new one is filled (`users_2`), in pages by position, each page one transaction.
+//! Beside the live set of tables (`users_1`) a new one is filled (`users_2`), in batches of events, each batch one transaction.
 //! When fewer than a page of events is missing, the last stretch is folded under the head's lock, and there the switch happens:
 //! a change of `log_head.layout`, which every writer learns with the lock.
 //!
 //! ```text
-//! rebuild   make users_2 ── page ── page ── page ── indexes ── lock head ── last stretch ── layout: 2 ── COMMIT ── drop users_1
+//! rebuild   make users_2 ── batch ─ batch ─ batch ─ indexes ── lock head ── last stretch ── layout: 2 ── COMMIT ── drop users_1
 //! writers                 users_1   users_1                                                        users_2
 //! ```
 //!
@@ -13,22 +13,22 @@
 //! log: at start, or by whoever has stopped all servers. How far a rebuild has come is not stored: one that is cut off leaves
 //! the live set as it is, and the next one begins anew.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
-use aggregates::{Event, KeyId, StreamId};
-use projections::{FoldError, KeyedHasher, Metadata, ReadModels, Recorded, TABLES, Table};
+use aggregates::KeyId;
+use projections::{FoldError, KeyedHasher, ReadModels, TABLES, Table};
 
-use super::codec::{CodecError, keys_of};
+use super::Location;
 use super::connection::{STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
 use super::dialect::{Dialect, table_name};
 use super::group::{AUDIT, RowStatements, blames_the_data, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
-use super::keyring::{Keyring, KeyringError};
-use super::{EventRecord, Location, UnreadableEvent};
+use super::history::{EventSource, History, HistoryError, OpenedEvent, OpenedPage, PAGE_EVENTS, open};
+use super::keyring::Keyring;
 
-/// Events that are folded in one transaction at most, and one more than may be missing when the head is locked.
-pub const PAGE_EVENTS: usize = 500;
+/// Rows are written in one transaction when so many events have been folded: what a row went through meanwhile is written once.
+const BATCH_EVENTS: usize = 10_000;
 /// Names the right to rebuild among the advisory locks of a PostgreSQL database.
 const TURN: i64 = 0x6175_7468_6c6f_6701;
 /// How often a node asks whether another one has finished rebuilding.
@@ -42,11 +42,7 @@ pub enum RebuildError {
     #[error("the database failed: {0}")]
     Store(#[from] sqlx::Error),
     #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    #[error(transparent)]
-    Unreadable(#[from] UnreadableEvent),
+    History(#[from] HistoryError),
     #[error("the log cannot be folded: {0}")]
     Fold(FoldError),
 }
@@ -122,7 +118,7 @@ async fn run(
     let new = tables.iter().map(|table| (table.name.to_owned(), next_set(&head.layout, table)));
     let layout = Layout(new.collect());
     let opened = HashSet::new();
-    let mut rebuild = Rebuild { connection, dialect, keyring, hasher, tables, layout, checkpoint: 0, opened };
+    let mut rebuild = Rebuild { target, connection, dialect, keyring, hasher, tables, layout, checkpoint: 0, opened };
     let head = rebuild.until_done().await?;
     rebuild.drop_old_sets().await;
     rebuild.connection.close().await;
@@ -149,6 +145,7 @@ async fn read_head(connection: &mut WriteConnection, sql: &str) -> sqlx::Result<
 }
 
 struct Rebuild<'a> {
+    target: &'a WriteTarget,
     connection: WriteConnection,
     dialect: Dialect,
     keyring: &'a Keyring,
@@ -160,27 +157,6 @@ struct Rebuild<'a> {
     checkpoint: i64,
     /// The keys of persons that have opened something so far.
     opened: HashSet<KeyId>,
-}
-
-/// An event, opened.
-struct Opened {
-    record: EventRecord,
-    stream: StreamId,
-    event: Event,
-    metadata: Metadata,
-}
-
-impl Opened {
-    fn recorded(&self) -> Recorded<'_> {
-        Recorded {
-            position: self.record.position,
-            recorded_at_micros: self.record.recorded_at,
-            stream: &self.stream,
-            sequence: self.record.sequence,
-            event: &self.event,
-            metadata: &self.metadata,
-        }
-    }
 }
 
 impl Rebuild<'_> {
@@ -230,17 +206,7 @@ impl Rebuild<'_> {
 
     async fn proceed(&mut self) -> Result<Head, Setback> {
         loop {
-            loop {
-                let events = self.next_events().await?;
-                if events.len() < PAGE_EVENTS {
-                    break;
-                }
-                let events = self.open(events).await?;
-                self.connection.begin().await?;
-                self.fold(&events).await?;
-                self.connection.commit().await?;
-                self.fold_reached(&events);
-            }
+            self.catch_up().await?;
             self.make_indexes().await?;
             if let Some(head) = self.switch().await? {
                 return Ok(head);
@@ -248,66 +214,68 @@ impl Rebuild<'_> {
         }
     }
 
-    async fn next_events(&mut self) -> sqlx::Result<Vec<EventRecord>> {
-        let after = self.checkpoint;
-        let events = self.dialect.select_events();
-        let sql = format!("{events} WHERE position > {after} ORDER BY position LIMIT {PAGE_EVENTS}");
-        let rows = self.connection.texts(&sql, None).await?;
-        rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
-    }
-
-    /// Opens personal data. What was sealed with a key that is gone is erased, but a key must not go half-way.
-    async fn open(&mut self, records: Vec<EventRecord>) -> Result<Vec<Opened>, Setback> {
-        let mut sealed = Vec::with_capacity(records.len());
-        let mut wanted = BTreeSet::new();
-        for record in records {
-            let event = record.decode()?;
-            wanted.extend(keys_of(&event.event, &event.metadata).iter().map(ToString::to_string));
-            sealed.push((record, event));
-        }
-        let wanted: Vec<KeyId> = wanted.iter().filter_map(|id| id.parse().ok()).collect();
-        let keys = self.keyring.find(&wanted).await?;
-        for id in wanted.into_iter().filter(|id| matches!(id, KeyId::Person(_))) {
-            if keys.contains_key(&id) {
-                self.opened.insert(id);
-            } else if self.opened.contains(&id) {
-                return Err(Setback::Erased(id));
+    /// Folds what there is, beside whoever writes more.
+    async fn catch_up(&mut self) -> Result<(), Setback> {
+        let source = EventSource::open(self.target).await?;
+        let mut history = History::read(source, self.keyring.clone(), self.checkpoint);
+        let mut batch = self.empty_batch();
+        let mut folded = self.checkpoint;
+        while let Some(page) = history.next().await {
+            let page = page?;
+            self.notice_erasures(&page)?;
+            self.fold(&mut batch, &page.events).await?;
+            folded = page.events.last().map_or(folded, |event| event.record.position);
+            if folded - self.checkpoint >= BATCH_EVENTS as i64 {
+                self.connection.begin().await?;
+                self.write(std::mem::replace(&mut batch, self.empty_batch())).await?;
+                self.connection.commit().await?;
+                self.checkpoint = folded;
             }
         }
-        let mut opened = Vec::with_capacity(sealed.len());
-        for (record, event) in sealed {
-            let stream = event.stream.clone();
-            let (event, metadata) = event.open(&keys)?;
-            opened.push(Opened { record, stream, event, metadata });
-        }
-        Ok(opened)
+        self.connection.begin().await?;
+        self.write(batch).await?;
+        self.connection.commit().await?;
+        self.checkpoint = folded;
+        Ok(())
     }
 
-    /// Folds events into the new tables, within the transaction that is open.
-    async fn fold(&mut self, events: &[Opened]) -> Result<(), Setback> {
-        let names: Vec<&str> =
-            self.tables.iter().map(|table| table.name).filter(|name| !self.layout.is_aside(name)).collect();
-        let mut models = ReadModels::only(&names);
+    /// A key must not go half-way: what earlier pages made of its values, a later event could no longer take away.
+    fn notice_erasures(&mut self, page: &OpenedPage) -> Result<(), Setback> {
+        if let Some(erased) = page.erased.iter().find(|id| self.opened.contains(id)) {
+            return Err(Setback::Erased(erased.clone()));
+        }
+        self.opened.extend(page.opened.iter().cloned());
+        Ok(())
+    }
+
+    fn empty_batch(&self) -> ReadModels {
+        let live = self.tables.iter().map(|table| table.name).filter(|name| !self.layout.is_aside(name));
+        ReadModels::only(&live.collect::<Vec<_>>())
+    }
+
+    /// Folds events into the rows of a batch.
+    async fn fold(&mut self, models: &mut ReadModels, events: &[OpenedEvent]) -> Result<(), Setback> {
         for event in events {
             models.need(&event.recorded(), self.hasher);
         }
-        load_missing(&mut self.connection, self.dialect, &mut models, &self.layout).await?;
+        load_missing(&mut self.connection, self.dialect, models, &self.layout).await?;
         for event in events {
             models.fold(&[event.recorded()], self.hasher).map_err(|error| match error {
                 FoldError::Audit { .. } => Setback::Audit(error.to_string()),
                 FoldError::Claimed(_) | FoldError::Broken { .. } => Setback::Failed(RebuildError::Fold(error)),
             })?;
         }
+        Ok(())
+    }
+
+    /// Writes the rows of a batch into the new tables, within the transaction that is open.
+    async fn write(&mut self, mut models: ReadModels) -> Result<(), Setback> {
         let RowStatements { rows, audit } = row_statements(self.dialect, &mut models, &self.layout);
         self.connection.run_all(rows).await?;
         self.connection
             .run_all(audit)
             .await
             .map_err(|error| if blames_the_data(&error) { Setback::Audit(error.to_string()) } else { error.into() })
-    }
-
-    fn fold_reached(&mut self, events: &[Opened]) {
-        self.checkpoint = events.last().map_or(self.checkpoint, |event| event.record.position);
     }
 
     async fn make_indexes(&mut self) -> sqlx::Result<()> {
@@ -328,13 +296,17 @@ impl Rebuild<'_> {
             let milliseconds = STATEMENT_TIMEOUT_SECONDS * 1000;
             self.connection.simple(&format!("SET LOCAL statement_timeout = {milliseconds}")).await?;
         }
-        let events = self.next_events().await?;
-        if events.len() >= PAGE_EVENTS {
+        let mut source = EventSource::open(self.target).await?;
+        let records = source.page(self.checkpoint).await?;
+        if records.len() as i64 >= PAGE_EVENTS {
             self.connection.rollback().await?;
             return Ok(None);
         }
-        let events = self.open(events).await?;
-        self.fold(&events).await?;
+        let page = open(records, self.keyring).await?;
+        self.notice_erasures(&page)?;
+        let mut batch = self.empty_batch();
+        self.fold(&mut batch, &page.events).await?;
+        self.write(batch).await?;
         head.layout.0.extend(self.layout.0.clone());
         let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
         self.connection.run(self.dialect.set_head(), &argument).await?;

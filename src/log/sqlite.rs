@@ -1,4 +1,4 @@
-//! A SQLite connection that writes, on a thread of its own.
+//! A SQLite connection on a thread of its own, for whoever reads or writes a lot.
 //!
 //! Statements run where the connection lives, as many as there are in one message: a row costs its insertion, not a journey.
 
@@ -15,6 +15,8 @@ use rusqlite::{Connection, OpenFlags, ToSql};
 use sqlx::error::{DatabaseError, ErrorKind};
 use tokio::sync::oneshot;
 
+use super::EventRecord;
+
 /// How long SQLite waits for another process that writes (a backup, a shell).
 pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of 4 KiB in the write-ahead file before they are moved into the database: four times SQLite's own choice, because
@@ -27,20 +29,29 @@ type Work = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The way to the thread. When it is dropped the thread closes the connection and ends.
 #[derive(Debug)]
-pub struct SqliteWriter {
+pub struct SqliteThread {
     work: mpsc::Sender<Work>,
     ended: oneshot::Receiver<()>,
 }
 
-impl SqliteWriter {
-    /// Opens the file, or makes it, with a flush at every commit.
+impl SqliteThread {
+    /// Opens the file for writing, or makes it, with a flush at every commit.
     pub async fn open(file: &Path) -> sqlx::Result<Self> {
+        Self::start("sqlite-writer", file, open_to_write).await
+    }
+
+    /// Opens a file that is there, for reading only.
+    pub async fn open_to_read(file: &Path) -> sqlx::Result<Self> {
+        Self::start("sqlite-reader", file, open_to_read).await
+    }
+
+    async fn start(name: &str, file: &Path, open: fn(&Path) -> rusqlite::Result<Connection>) -> sqlx::Result<Self> {
         let file = file.to_owned();
         let (work, queue) = mpsc::channel::<Work>();
         let (opened, is_open) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
-            match open_here(&file) {
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            match open(&file) {
                 Ok(connection) => {
                     let _ = opened.send(Ok(()));
                     while let Ok(work) = queue.recv() {
@@ -73,7 +84,7 @@ impl SqliteWriter {
     }
 }
 
-fn open_here(file: &Path) -> rusqlite::Result<Connection> {
+fn open_to_write(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(SQLITE_BUSY_TIMEOUT)?;
@@ -82,6 +93,36 @@ fn open_here(file: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)?;
     connection.set_prepared_statement_cache_capacity(KEPT_STATEMENTS);
     Ok(connection)
+}
+
+fn open_to_read(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(SQLITE_BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+/// At most `limit` events after the position `after`, in order.
+pub fn events(connection: &Connection, after: i64, limit: i64) -> rusqlite::Result<Vec<EventRecord>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at, leaf_hash \
+           FROM events WHERE position > ?1 ORDER BY position LIMIT ?2",
+    )?;
+    let record = |row: &rusqlite::Row<'_>| {
+        Ok(EventRecord {
+            aggregate_type: row.get(0)?,
+            aggregate_id: row.get(1)?,
+            sequence: row.get(2)?,
+            event_type: row.get(3)?,
+            event_version: row.get(4)?,
+            payload: row.get(5)?,
+            metadata: row.get(6)?,
+            position: row.get(7)?,
+            recorded_at: row.get(8)?,
+            leaf_hash: hex::encode(row.get_ref(9)?.as_blob()?),
+        })
+    };
+    statement.query_map([after, limit], record)?.collect()
 }
 
 /// Rows of one text column; `json` is the argument of a statement that has one.

@@ -114,10 +114,11 @@ impl Decision {
         self.keys_destroyed.push(KeyId::Person(user));
     }
 
-    async fn into_unit(self, service: &Service, context: &CallContext, command: &str) -> Result<Unit, ApiError> {
+    async fn into_unit(mut self, service: &Service, context: &CallContext, command: &str) -> Result<Unit, ApiError> {
         let id = Uuid::now_v7();
-        let metadata = self.metadata(service, context, id, command).await?;
-        let wanted: Vec<KeyId> = self.events.iter().flat_map(|(_, _, event)| keys_of(event, &metadata)).collect();
+        let mut metadata = self.metadata(service, context, id, command).await?;
+        let wanted: Vec<KeyId> =
+            self.events.iter_mut().flat_map(|(_, _, event)| keys_of(event, &mut metadata)).collect();
         let mut keys: crate::log::Keys = self.keys_made.iter().map(|(id, key, _)| (id.clone(), key.clone())).collect();
         let stored: Vec<KeyId> = wanted.into_iter().filter(|id| !keys.contains_key(id)).collect();
         keys.extend(self.log.keyring().find(&stored).await.map_err(encryption_error)?);

@@ -1,0 +1,204 @@
+//! The log from some position on, opened event by event: for whoever folds it anew.
+//!
+//! Reading, opening and folding go on at the same time, each a page ahead of the next.
+
+use std::collections::HashSet;
+
+use aggregates::{Event, KeyId, StreamId};
+use projections::{Metadata, Recorded};
+use sqlx::postgres::PgRow;
+use sqlx::{ConnectOptions as _, PgConnection, Row as _};
+use tokio::sync::mpsc;
+
+use super::codec::{CodecError, Keys};
+use super::connection::WriteTarget;
+use super::keyring::{Keyring, KeyringError};
+use super::sqlite::{self, SqliteThread};
+use super::{EventRecord, Location, SealedEvent, UnreadableEvent};
+
+/// Events that are read and opened at once.
+pub const PAGE_EVENTS: i64 = 1000;
+
+/// The log cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error("the database failed: {0}")]
+    Store(#[from] sqlx::Error),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableEvent),
+    #[error("reading the log broke down: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// An event, opened as far as folds look: personal data clear, or erased where its key is gone; secrets of the instance sealed.
+#[derive(Clone, Debug)]
+pub struct OpenedEvent {
+    pub record: EventRecord,
+    pub stream: StreamId,
+    pub event: Event,
+    pub metadata: Metadata,
+}
+
+impl OpenedEvent {
+    /// As folds take it.
+    pub fn recorded(&self) -> Recorded<'_> {
+        Recorded {
+            position: self.record.position,
+            recorded_at_micros: self.record.recorded_at,
+            stream: &self.stream,
+            sequence: self.record.sequence,
+            event: &self.event,
+            metadata: &self.metadata,
+        }
+    }
+}
+
+/// Some events in their order, and the keys of persons that were looked for to open them.
+#[derive(Debug, Default)]
+pub struct OpenedPage {
+    pub events: Vec<OpenedEvent>,
+    /// Those that were there.
+    pub opened: Vec<KeyId>,
+    /// Those that are gone.
+    pub erased: Vec<KeyId>,
+}
+
+/// A connection that reads events.
+#[derive(Debug)]
+pub(super) enum EventSource {
+    Sqlite(SqliteThread),
+    Postgres(Box<PgConnection>),
+}
+
+impl EventSource {
+    pub(super) async fn open(target: &WriteTarget) -> sqlx::Result<Self> {
+        match target {
+            WriteTarget::Sqlite(file) => SqliteThread::open_to_read(file).await.map(Self::Sqlite),
+            WriteTarget::Postgres(options) => options.connect().await.map(Box::new).map(Self::Postgres),
+        }
+    }
+
+    /// At most [`PAGE_EVENTS`] events after the position `after`, in order.
+    pub(super) async fn page(&mut self, after: i64) -> sqlx::Result<Vec<EventRecord>> {
+            match self {
+            Self::Sqlite(thread) => thread.call(move |connection| sqlite::events(connection, after, PAGE_EVENTS)).await,
+            Self::Postgres(connection) => {
+                let sql = "SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, \
+                           metadata::text, position, recorded_at, leaf_hash \
+                           FROM events WHERE position > $1 ORDER BY position LIMIT $2";
+                let rows = sqlx::query(sql).bind(after).bind(PAGE_EVENTS).fetch_all(&mut **connection).await?;
+                rows.iter().map(record).collect()
+            }
+        }
+    }
+}
+
+fn record(row: &PgRow) -> sqlx::Result<EventRecord> {
+    Ok(EventRecord {
+        aggregate_type: row.try_get(0)?,
+        aggregate_id: row.try_get(1)?,
+        sequence: row.try_get(2)?,
+        event_type: row.try_get(3)?,
+        event_version: row.try_get(4)?,
+        payload: row.try_get(5)?,
+        metadata: row.try_get(6)?,
+        position: row.try_get(7)?,
+        recorded_at: row.try_get(8)?,
+        leaf_hash: hex::encode(row.try_get::<&[u8], _>(9)?),
+    })
+}
+
+/// Pages of the log after a position, up to where it ends when it is read: the last page has fewer than [`PAGE_EVENTS`] events,
+/// and may have none.
+#[derive(Debug)]
+pub struct History {
+    pages: mpsc::Receiver<Result<OpenedPage, HistoryError>>,
+}
+
+impl History {
+    /// Begins to read a log after the position `after`.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn open(location: &Location, keyring: &Keyring, after: i64) -> Result<Self, HistoryError> {
+        let source = EventSource::open(&location.target()?).await?;
+        Ok(Self::read(source, keyring.clone(), after))
+    }
+
+    pub(super) fn read(source: EventSource, keyring: Keyring, after: i64) -> Self {
+        let (read, records) = mpsc::channel(1);
+        let (open, pages) = mpsc::channel(1);
+        tokio::spawn(read_all(source, after, read));
+        tokio::spawn(open_all(records, keyring, open));
+        Self { pages }
+    }
+
+    /// The next page; `None` after the last one.
+    pub async fn next(&mut self) -> Option<Result<OpenedPage, HistoryError>> {
+        self.pages.recv().await
+    }
+}
+
+async fn read_all(mut source: EventSource, mut after: i64, pages: mpsc::Sender<sqlx::Result<Vec<EventRecord>>>) {
+    loop {
+        let page = source.page(after).await;
+        let is_full = page.as_ref().is_ok_and(|page| page.len() as i64 >= PAGE_EVENTS);
+        after = page.as_ref().ok().and_then(|page| page.last()).map_or(after, |event| event.position);
+        if pages.send(page).await.is_err() || !is_full {
+            return;
+        }
+    }
+}
+
+async fn open_all(
+    mut records: mpsc::Receiver<sqlx::Result<Vec<EventRecord>>>,
+    keyring: Keyring,
+    pages: mpsc::Sender<Result<OpenedPage, HistoryError>>,
+) {
+    while let Some(page) = records.recv().await {
+        let opened = match page {
+            Ok(page) => open(page, &keyring).await,
+            Err(error) => Err(error.into()),
+        };
+        if pages.send(opened).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Opens personal data. What was sealed with a key that is gone is erased.
+pub(super) async fn open(records: Vec<EventRecord>, keyring: &Keyring) -> Result<OpenedPage, HistoryError> {
+    let (sealed, wanted) = tokio::task::spawn_blocking(move || decode(records)).await??;
+    // Past the memory: another process may have destroyed a key that this one has used.
+    let keys = keyring.read_all(&wanted).await?;
+    tokio::task::spawn_blocking(move || unseal(sealed, wanted, &keys)).await?
+}
+
+type Sealed = Vec<(EventRecord, SealedEvent)>;
+
+fn decode(records: Vec<EventRecord>) -> Result<(Sealed, Vec<KeyId>), HistoryError> {
+    let mut sealed = Vec::with_capacity(records.len());
+    let mut wanted = HashSet::new();
+    for record in records {
+        let mut event = record.decode()?;
+        wanted.extend(event.keys());
+        sealed.push((record, event));
+    }
+    Ok((sealed, wanted.into_iter().collect()))
+}
+
+fn unseal(sealed: Sealed, wanted: Vec<KeyId>, keys: &Keys) -> Result<OpenedPage, HistoryError> {
+    let persons = wanted.into_iter().filter(|id| matches!(id, KeyId::Person(_)));
+    let (opened, erased) = persons.partition(|id| keys.contains_key(id));
+    let mut page = OpenedPage { events: Vec::with_capacity(sealed.len()), opened, erased };
+    for (record, event) in sealed {
+        let stream = event.stream.clone();
+        let (event, metadata) = event.open(keys)?;
+        page.events.push(OpenedEvent { record, stream, event, metadata });
+    }
+    Ok(page)
+}
