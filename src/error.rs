@@ -324,11 +324,15 @@ impl ApiError {
         self.retry_after_seconds.or(asks_again.then_some(1))
     }
 
+    /// What really happened, for people on the host: what caused it, and what caused that.
+    pub fn cause(&self) -> Option<String> {
+        self.source.as_deref().map(|source| chain(source))
+    }
+
     /// Writes the cause, if there is one, to the service's log.
     pub fn log(&self) {
-        let Some(source) = &self.source else { return };
         // Debug form: control characters of a foreign message stay escaped.
-        let cause = chain(source.as_ref());
+        let Some(cause) = self.cause() else { return };
         if self.status.is_server_error() {
             tracing::error!(code = self.code.as_str(), ?cause, "a call failed");
         } else {

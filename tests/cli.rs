@@ -88,7 +88,7 @@ async fn the_owner_is_recovered_with_another_subject_and_the_old_one_is_nobody(b
     let server = &instance.server;
     instance.provider.add_account(Account { subject: "alice-2".into(), ..Account::new("alina") });
     server.sign_in("alina").await.refused(403, "user_not_found");
-    let opened = json_of(&server.flags, &["owner", "recover", "--subject", "alice-2", "--json"]).await;
+    let opened = json_of(&server.flags, &["owner", "recover", "--subject", "alice-2", "--yes", "--json"]).await;
     assert!(opened["expires_at"].as_i64().is_some());
     let signed_in = server.sign_in("alina").await.ok(200);
     assert_eq!(
@@ -110,6 +110,50 @@ async fn refused_sign_ins_are_one_counted_event_a_reason(backend: Backend) {
         instance.server.events().await.into_iter().filter(|event| event["type"] == "SignInsRefused").collect();
     let counts: Vec<_> = refused.iter().map(|event| event["payload"]["SignInsRefused"].clone()).collect();
     assert_eq!(counts, [json!({ "reason": "user_not_found", "count": 3 })]);
+}
+
+async fn a_bad_argument_is_named_and_nothing_is_made(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let flags = flags(&database);
+    for (arguments, named) in [
+        (&["setup", "token", "--owner", "nobody"][..], "--owner"),
+        (&["owner", "recover", "--email", "nobody"][..], "--email"),
+        (&["events", "--type", "Bogus"][..], "--type"),
+    ] {
+        let (code, _, stderr) = run(&flags, arguments).await;
+        assert_eq!((code, stderr.contains(named)), (2, true), "{stderr}");
+    }
+    for arguments in [&["events"][..], &["setup", "status"], &["idp", "show"], &["projections", "status"]] {
+        let (code, _, stderr) = run(&flags, arguments).await;
+        assert_eq!((code, stderr.contains("`authlog serve` makes one")), (1, true), "{stderr}");
+    }
+}
+
+async fn whoever_may_become_owner_is_told_and_the_next_step_is_that_of_the_state(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let flags = flags(&database);
+    let (_, _, stderr) = run(&flags, &["setup", "token", "--owner", "Carol@Example.com"]).await;
+    assert!(stderr.contains("Only carol@example.com can become owner"), "{stderr}");
+    assert_eq!(stderr.contains("a new one was made"), backend == Backend::Sqlite, "{stderr}");
+    let (_, _, stderr) = run(&flags, &["setup", "status"]).await;
+    assert!(stderr.contains("A bootstrap token was issued"), "{stderr}");
+    let server = Server::start(&database).await;
+    let provider = DevIdp::start(devidp::Options::default()).unwrap();
+    let setup = server.open_setup_session().await;
+    server.configure(&setup, provider.issuer()).await.ok(200);
+    let (_, _, stderr) = run(&flags, &["setup", "status"]).await;
+    assert!(stderr.contains("now the owner signs in"), "{stderr}");
+}
+
+async fn the_host_is_told_why_a_provider_cannot_be_used(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let set = ["idp", "set", "--yes", "--issuer-url", "http://127.0.0.1:9", "--client-id", "x"];
+    let (code, _, stderr) = run(&instance.server.flags, &set).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("(oidc_discovery_failed): "), "{stderr}");
+    let recover = ["owner", "recover", "--email", "mallory@example.com"];
+    let (code, _, stderr) = run(&instance.server.flags, &recover).await;
+    assert_eq!((code, stderr.contains("mallory@example.com becomes the owner's identity")), (2, true), "{stderr}");
 }
 
 async fn events_are_read_by_position_stream_and_type(backend: Backend) {
@@ -162,6 +206,9 @@ async fn reading_where_there_is_no_log_says_what_to_do() {
 }
 
 on_both_databases!(
+    a_bad_argument_is_named_and_nothing_is_made,
+    whoever_may_become_owner_is_told_and_the_next_step_is_that_of_the_state,
+    the_host_is_told_why_a_provider_cannot_be_used,
     a_bootstrap_token_is_issued_with_and_without_a_server,
     setup_begins_again_after_a_restart_and_nobody_keeps_anything,
     the_provider_is_shown_removed_and_set_from_the_host,

@@ -34,6 +34,15 @@ impl CommitObserver for Breaks {
     }
 }
 
+/// Takes its time to hear of a commit.
+struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl CommitObserver for Slow {
+    fn committed(&self, _: &ReadModels, _: &Head) {
+        self.0.lock().unwrap().recv().unwrap();
+    }
+}
+
 async fn opened(database: &TestDatabase) -> (Log, WriterHandle) {
     opened_for(database, Arc::new(Nobody)).await
 }
@@ -426,6 +435,30 @@ async fn a_reader_skips_nothing_while_three_nodes_append() {
     let events = whole_log(&nodes[2].0).await;
     assert_eq!(i64::try_from(events.len()).unwrap(), last);
     assert_dense(&events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_rests_on_a_commit_that_memory_has_not_heard_of() {
+    let database = TestDatabase::new(Backend::Sqlite).await;
+    let (hear, heard) = std::sync::mpsc::channel();
+    let (log, _writer) = opened_for(&database, Arc::new(Slow(std::sync::Mutex::new(heard)))).await;
+    let appending = tokio::spawn({
+        let log = log.clone();
+        async move { log.append(issue(1)).await }
+    });
+    while log.read().read_head().await.unwrap().position < 2 {
+        tokio::task::yield_now().await;
+    }
+    // It can be read, and memory does not know.
+    let mut settling = Box::pin(log.settled());
+    tokio::select! {
+        biased;
+        () = &mut settling => panic!("settled before memory has heard"),
+        () = tokio::task::yield_now() => {}
+    }
+    hear.send(()).unwrap();
+    settling.await;
+    appending.await.unwrap().unwrap();
 }
 
 async fn a_writer_that_breaks_down_after_its_commit_says_so_and_promises_nothing(backend: Backend) {

@@ -88,6 +88,18 @@ impl Event {
         }
     }
 
+    /// The names of all event types at their present version.
+    pub fn types() -> impl Iterator<Item = &'static str> {
+        let all = [
+            SetupEvent::TYPES,
+            SessionEvent::TYPES,
+            UserEvent::TYPES,
+            ApiTokenEvent::TYPES,
+            IdentityProviderEvent::TYPES,
+        ];
+        all.into_iter().flatten().map(|(name, _)| *name)
+    }
+
     pub fn event_type(&self) -> String {
         match self {
             Self::Setup(event) => event.event_type(),

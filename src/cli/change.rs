@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use aggregates::EmailAddress;
 use clap::Args;
 use serde_json::json;
 
@@ -20,9 +21,9 @@ pub(super) struct TokenArgs {
     /// How long the token can be used, for example 15m [default: the setting `bootstrap_token_ttl`]
     #[arg(long, value_name = "DURATION")]
     ttl: Option<Seconds>,
-    /// Only whoever signs in with this address may become owner
-    #[arg(long, value_name = "ADDRESS")]
-    owner: Option<String>,
+    /// Only whoever signs in with this email address may become owner
+    #[arg(long, value_name = "EMAIL", value_parser = email_address)]
+    owner: Option<EmailAddress>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -61,12 +62,12 @@ pub(super) struct SetProviderArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false, id = "who")]
 pub(super) struct Who {
-    /// The subject that the provider knows the owner by
+    /// The subject that the provider knows them by
     #[arg(long, value_name = "SUBJECT")]
     subject: Option<String>,
-    /// The owner's address; the provider must say that it is verified
-    #[arg(long, value_name = "ADDRESS")]
-    email: Option<String>,
+    /// The email address that the provider knows them by, and says is verified
+    #[arg(long, value_name = "EMAIL", value_parser = email_address)]
+    email: Option<EmailAddress>,
 }
 
 #[derive(Args)]
@@ -76,21 +77,30 @@ pub(super) struct RecoverArgs {
     /// How long the recovery stays open
     #[arg(long, value_name = "DURATION", default_value = RECOVERY_TTL)]
     ttl: Seconds,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
 
+fn email_address(text: &str) -> Result<EmailAddress, String> {
+    EmailAddress::parse(text).map_err(|error| error.to_string())
+}
+
 pub(super) async fn issue_token(settings: Settings, args: TokenArgs) -> Result<(), Failure> {
     let ttl_seconds = args.ttl.map(Seconds::get);
-    let command = OperatorCommand::IssueBootstrapToken { ttl_seconds, owner: args.owner };
+    let owner = args.owner.map(|owner| owner.as_str().to_owned());
+    let command = OperatorCommand::IssueBootstrapToken { ttl_seconds, owner: owner.clone() };
     let OperatorAnswer::BootstrapToken { token, expires_at } = carry_out(settings, command).await? else {
         return Err(unexpected());
     };
     if args.json {
         line(&json!({ "token": token, "expires_at": expires_at }).to_string())?;
     } else {
-        note(&format!("The bootstrap token, shown once. It can be used until {}.", time(expires_at.0)));
+        let whose = owner.map(|owner| format!(" Only {owner} can become owner with it.")).unwrap_or_default();
+        note(&format!("The bootstrap token, shown once. It can be used until {}.{whose}", time(expires_at.0)));
         line(&token)?;
     }
     Ok(())
@@ -113,6 +123,7 @@ pub(super) async fn restart_setup(settings: Settings, args: RestartArgs) -> Resu
 
 pub(super) async fn set_provider(settings: Settings, args: SetProviderArgs) -> Result<(), Failure> {
     let client_secret = args.client_secret_file.as_deref().map(read_secret).transpose()?;
+    let has_secret = client_secret.is_some();
     confirm(args.yes, "When the issuer changes, every session ends and nobody's old identity signs in any more.")?;
     let command =
         OperatorCommand::SetProvider { issuer_url: args.issuer_url, client_id: args.client_id, client_secret };
@@ -120,6 +131,11 @@ pub(super) async fn set_provider(settings: Settings, args: SetProviderArgs) -> R
         return Err(unexpected());
     };
     note(&format!("The provider is {discovered_issuer}."));
+    if !has_secret {
+        note(
+            "No secret was given: the client is public, or keeps its secret if issuer and client id stayed. See `authlog idp show`.",
+        );
+    }
     Ok(())
 }
 
@@ -141,15 +157,25 @@ pub(super) async fn remove_provider(settings: Settings, args: ConfirmArgs) -> Re
 }
 
 pub(super) async fn recover_owner(settings: Settings, args: RecoverArgs) -> Result<(), Failure> {
-    let command =
-        OperatorCommand::RecoverOwner { subject: args.who.subject, email: args.who.email, ttl_seconds: args.ttl.get() };
+    let Who { subject, email } = args.who;
+    let email = email.map(|email| email.as_str().to_owned());
+    let who = match (&subject, &email) {
+        (Some(subject), _) => format!("the subject {subject}"),
+        (None, email) => format!("the verified address {}", email.as_deref().unwrap_or_default()),
+    };
+    let consequence = format!(
+        "The next sign-in with {who} becomes the owner's identity: whoever that is owns the instance. The identity before it is \
+         unlinked, its sessions and tokens end."
+    );
+    confirm(args.yes, &consequence)?;
+    let command = OperatorCommand::RecoverOwner { subject, email, ttl_seconds: args.ttl.get() };
     let OperatorAnswer::RecoveryOpened { expires_at } = carry_out(settings, command).await? else {
         return Err(unexpected());
     };
     if args.json {
         line(&json!({ "expires_at": expires_at }).to_string())?;
     } else {
-        note(&format!("The next sign-in that fits becomes the owner's, until {}.", time(expires_at.0)));
+        note(&format!("The next sign-in that fits becomes the owner's identity, until {}.", time(expires_at.0)));
     }
     Ok(())
 }
@@ -172,11 +198,19 @@ fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
 /// Carries a command out where the writing is done.
 async fn carry_out(settings: Settings, command: OperatorCommand) -> Result<OperatorAnswer, Failure> {
     let sqlite = matches!(settings.database, Database::Sqlite { .. });
-    let socket_file = data_dir(&settings).socket();
+    let data = data_dir(&settings);
+    let is_new = sqlite && !data.has_database();
+    let socket_file = data.socket();
     let answer = match Runtime::open(settings).await {
         Ok(runtime) => {
             let answer = command.execute(&runtime.service).await;
             runtime.close().await;
+            if is_new {
+                let path = data.path().display();
+                note(&format!(
+                    "There was no log in {path}: a new one was made. --data-dir or --database-url name another."
+                ));
+            }
             answer
         }
         Err(RuntimeError::DataDir(busy @ DataDirError::Busy { .. })) if sqlite => {
@@ -186,7 +220,10 @@ async fn carry_out(settings: Settings, command: OperatorCommand) -> Result<Opera
         Err(error) => return Err(Failure::failed(error.to_string())),
     };
     match answer {
-        OperatorAnswer::Refused { code, message } => Err(Failure::failed(format!("{message} ({code})"))),
+        OperatorAnswer::Refused { code, message, cause } => {
+            let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+            Err(Failure::failed(format!("{message} ({code}){cause}")))
+        }
         answer => Ok(answer),
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use aggregates::StreamId;
+use aggregates::{Event, StreamId};
 use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -33,7 +33,7 @@ pub(super) struct EventsArgs {
     #[arg(long, value_name = "TYPE/ID")]
     stream: Option<StreamId>,
     /// Only events of this type
-    #[arg(long = "type", value_name = "NAME")]
+    #[arg(long = "type", value_name = "NAME", value_parser = event_type)]
     event_type: Option<String>,
     /// Go on with new events until stopped
     #[arg(long)]
@@ -41,6 +41,13 @@ pub(super) struct EventsArgs {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+fn event_type(name: &str) -> Result<String, String> {
+    if Event::types().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    Err("no event has this type; `authlog events` shows those that there are".to_owned())
 }
 
 #[derive(Serialize)]

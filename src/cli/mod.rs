@@ -73,7 +73,7 @@ enum IdpCommand {
 #[derive(Subcommand)]
 enum OwnerCommand {
     /// Let the next sign-in with this subject, or this verified address, become the owner's identity
-    #[command(after_help = "Example:\n  authlog owner recover --email alice@example.com --ttl 10m")]
+    #[command(after_help = "Example:\n  authlog owner recover --email alice@example.com --ttl 10m --yes")]
     Recover(change::RecoverArgs),
 }
 

@@ -18,6 +18,8 @@ use crate::runtime::{Runtime, data_dir};
 use crate::service::Service;
 use crate::settings::Settings;
 
+/// What is told unless `RUST_LOG` says otherwise: of the database driver, what went wrong and not what PostgreSQL remarks.
+const USUAL_FILTER: &str = "info,sqlx=warn";
 /// How often sessions that have run out and refused sign-ins are written down.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 /// Sessions whose end is written down at once.
@@ -32,9 +34,9 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     let state = HttpState::new(&settings);
     let listen = settings.listen;
     let socket_file = data_dir(&settings).socket();
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| Failure::failed(format!("cannot listen on {listen}: {error}")))?;
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        Failure::failed(format!("cannot listen on {listen}: {error}; choose another address with --listen"))
+    })?;
     let address = listener.local_addr()?;
     let runtime = Runtime::open(settings).await.map_err(|error| failed(&error))?;
 
@@ -51,14 +53,25 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     note(&format!("authlog {} listens on http://{address}", env!("CARGO_PKG_VERSION")));
     say_how_to_begin(&runtime.service).await;
     let router = http::router(runtime.service.clone(), &state);
-    let stopped = http::serve(listener, router, &state, asked_to_stop()?).await;
+    let (log, asked) = (runtime.service.log.clone(), asked_to_stop()?);
+    let stopping = async move {
+        tokio::select! {
+            () = asked => {}
+            () = log.broken_down() => note("the log writer broke down: authlog stops, and wants to be started again"),
+        }
+    };
+    let stopped = http::serve(listener, router, &state, stopping).await;
     if stopped.abandoned > 0 {
         note(&format!("{} connections did not end in time and were dropped", stopped.abandoned));
     }
+    let broke_down = !runtime.service.log.takes_units();
     stop.cancel();
     background.wait().await;
     if tokio::time::timeout(CLOSING_TIMEOUT, runtime.close()).await.is_err() {
         note("the log writer did not finish in time; what it was given last is not acknowledged");
+    }
+    if broke_down {
+        return Err(Failure::failed("stopped, because the log writer broke down"));
     }
     note("authlog has stopped");
     Ok(())
@@ -66,7 +79,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
 
 /// Structured lines on stderr; on a terminal in a form for people. `RUST_LOG` chooses what is told.
 fn start_tracing() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL_FILTER));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if std::io::stderr().is_terminal() {
         lines.with_ansi(true).try_init()

@@ -1,5 +1,6 @@
 //! Commands that only look: the database is opened read-only, no key is needed.
 
+use aggregates::SetupState;
 use projections::{IdentityProviderRow, SetupRow};
 use serde_json::json;
 
@@ -15,7 +16,17 @@ pub(super) async fn reader(settings: &Settings) -> Result<Reader, Failure> {
         let path = data_dir(settings).path().display().to_string();
         return Err(Failure::failed(format!("there is no log in {path}; `authlog serve` makes one")));
     }
-    Reader::open(&location).await.map_err(|error| database_failed(&error))
+    Reader::open(&location).await.map_err(|error| {
+        if is_undefined_table(&error) {
+            return Failure::failed("there is no log in this database; `authlog serve` makes one");
+        }
+        database_failed(&error)
+    })
+}
+
+/// What PostgreSQL says in a database that authlog has never written to.
+fn is_undefined_table(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("42P01"))
 }
 
 pub(super) fn database_failed(error: &sqlx::Error) -> Failure {
@@ -25,7 +36,7 @@ pub(super) fn database_failed(error: &sqlx::Error) -> Failure {
 pub(super) async fn setup_status(settings: &Settings, json: bool) -> Result<(), Failure> {
     let row = reader(settings).await?.row::<SetupRow>("", &[]).await.map_err(|error| database_failed(&error))?;
     let row = row.ok_or_else(|| Failure::failed("the log is empty; `authlog serve` writes its first event"))?;
-    let ready = row.state == aggregates::SetupState::Ready;
+    let ready = row.state == SetupState::Ready;
     if json {
         let status = json!({
             "instance_id": row.instance_id,
@@ -40,10 +51,24 @@ pub(super) async fn setup_status(settings: &Settings, json: bool) -> Result<(), 
     }
     line(&format!("instance  {}", row.instance_id))?;
     line(&format!("state     {}", row.state.as_str()))?;
-    if !ready {
-        super::output::note("Setup is not complete: `authlog setup token` issues a bootstrap token.");
+    if let Some(next) = next_step(row.state) {
+        super::output::note(next);
     }
     Ok(())
+}
+
+/// What setup waits for.
+fn next_step(state: SetupState) -> Option<&'static str> {
+    match state {
+        SetupState::Uninitialized => Some("Setup has not begun: `authlog setup token` issues a bootstrap token."),
+        SetupState::BootstrapPending => Some(
+            "A bootstrap token was issued: verify it, then configure the provider with its session. `authlog setup token` \
+             issues another, and the first no longer works.",
+        ),
+        SetupState::IdpConfigured => Some("The provider is configured: now the owner signs in."),
+        SetupState::OwnerCreated => Some("The owner is known: POST /v1/setup/complete ends setup."),
+        SetupState::Ready => None,
+    }
 }
 
 pub(super) async fn provider(settings: &Settings, json: bool) -> Result<(), Failure> {

@@ -67,6 +67,11 @@ impl Call {
     /// `already_configured`, `missing_auth`, `no_session`, `invalid_session`, `session_expired`, `invalid_state`.
     pub async fn setup_caller(&self, allowed: &[SetupState]) -> Result<SetupCaller, ApiError> {
         self.service.require_setup_open().await?;
-        self.service.setup_caller(self.bearer()?, allowed).await
+        // A token that cannot be one is an unknown one: whether there was a session at all is asked before.
+        let bearer = match self.bearer() {
+            Err(error) if error.code() == ErrorCode::InvalidSession => Some(""),
+            bearer => bearer?,
+        };
+        self.service.setup_caller(bearer, allowed).await
     }
 }

@@ -56,11 +56,12 @@ impl Observed {
     fn record(&mut self, class: &'static str, status: u16) {
         self.ended = true;
         let elapsed = self.started.elapsed();
+        let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let route = self.route().to_owned();
         if self.is_quiet(status) {
-            tracing::debug!(status, class, elapsed_us = elapsed.as_micros(), "answered");
+            tracing::debug!(status, class, elapsed_us, "answered");
         } else {
-            tracing::info!(status, class, elapsed_us = elapsed.as_micros(), "answered");
+            tracing::info!(status, class, elapsed_us, "answered");
         }
         metrics::histogram!("authlog_http_request_seconds", "method" => self.method, "route" => route.clone())
             .record(elapsed);

@@ -27,7 +27,8 @@ pub struct MasterKey(Key);
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     #[error(
-        "the master key file {path} is missing and the log is not empty; put back the file that belongs to this log"
+        "the master key file {path} is missing and the log is not empty; put back the file that belongs to this log, or name its place by \
+         the setting master_key_file (every node of one PostgreSQL database has the same key)"
     )]
     Missing { path: PathBuf },
     #[error("the environment variable {0}, which is to hold the master key, is not set")]

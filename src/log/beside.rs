@@ -29,6 +29,13 @@ impl Beside {
         Self { target: Arc::new(target), gate, connection: Arc::default() }
     }
 
+    /// Waits for the log writer to be between two groups: it lets everybody know of a commit before.
+    pub(super) async fn settled(&self) {
+        if self.target.dialect() == Dialect::Sqlite {
+            drop(self.gate.lock().await);
+        }
+    }
+
     pub(super) async fn turn(&self) -> Turn<'_> {
         let slot = self.connection.lock().await;
         let gate = match self.target.dialect() {

@@ -26,9 +26,7 @@ pub enum CodecError {
 /// The keys that an event and its metadata are or will be sealed with. What is looked at stays as it is.
 pub fn keys_of(event: &mut Event, metadata: &mut Metadata) -> Vec<KeyId> {
     let fields = event.protected_fields().into_iter().chain(metadata.protected_fields());
-    fields
-        .filter_map(|(_, value)| value.key().cloned())
-        .collect()
+    fields.filter_map(|(_, value)| value.key().cloned()).collect()
 }
 
 /// Seals an event for its place in the log.

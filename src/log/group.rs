@@ -48,7 +48,14 @@ pub(super) enum GroupError {
     /// Nothing was committed: the database refused the rows of the audit trail, and of nothing else.
     Audit(sqlx::Error),
     /// The COMMIT was sent and its answer did not come. If it happened, the event at `position` is of this unit.
-    CommitLost { position: i64, unit: Uuid, outcomes: Vec<Outcome>, models: Arc<ReadModels>, error: sqlx::Error },
+    CommitLost {
+        position: i64,
+        unit: Uuid,
+        outcomes: Vec<Outcome>,
+        models: Arc<ReadModels>,
+        head: Head,
+        error: sqlx::Error,
+    },
 }
 
 impl From<sqlx::Error> for GroupError {
@@ -83,7 +90,7 @@ impl Group<'_> {
         let mut head = self.head.clone();
         head.recorded_at = head.recorded_at.max(clock.now_micros());
         if self.without_audit {
-            set_audit_aside(&mut head);
+            set_audit_aside(&mut head, self.head.position + 1);
         }
         let mut versions = self.versions(units).await?;
         let mut models = self.load_models(units, &head).await?;
@@ -91,7 +98,7 @@ impl Group<'_> {
         let mut outcomes = Vec::with_capacity(units.len());
         let mut taken = Vec::new();
         for unit in units {
-            let outcome = take(unit, &mut versions, &mut models, &mut head, self.hasher);
+            let outcome = take(unit, &mut versions, &mut models, &mut head, self.head.position + 1, self.hasher);
             if outcome.is_ok() {
                 taken.push(*unit);
             }
@@ -116,7 +123,7 @@ impl Group<'_> {
             Err(Unfinished::Before(error)) => Err(GroupError::Store(error)),
             Err(Unfinished::Committing(error)) => {
                 let position = self.head.position + 1;
-                Err(GroupError::CommitLost { position, unit: first.id, outcomes, models, error })
+                Err(GroupError::CommitLost { position, unit: first.id, outcomes, models, head, error })
             }
         }
     }
@@ -208,11 +215,11 @@ fn by_rows(rows: Vec<Vec<Value>>) -> Option<Arguments> {
     (!rows.is_empty()).then_some(Arguments::Rows(rows))
 }
 
-/// From the next event on the audit trail is not kept up, until it is rebuilt.
-fn set_audit_aside(head: &mut Head) {
-    let next = head.position + 1;
+/// The audit trail is not kept up until it is rebuilt. What the group had for it is not written either, so it ends before the
+/// whole group.
+fn set_audit_aside(head: &mut Head, group_begins: i64) {
     if let Some(state) = head.layout.0.get_mut(AUDIT) {
-        state.aside_since.get_or_insert(next);
+        state.aside_since.get_or_insert(group_begins);
     }
 }
 
@@ -233,6 +240,7 @@ fn take(
     versions: &mut HashMap<StreamId, i64>,
     models: &mut ReadModels,
     head: &mut Head,
+    group_begins: i64,
     hasher: &KeyedHasher,
 ) -> Outcome {
     if let Some(moved) = unit.reads.iter().find(|read| versions.get(&read.stream) != Some(&read.version)) {
@@ -250,7 +258,7 @@ fn take(
         Err(FoldError::Claimed(claim)) => return Err(AppendError::Claimed(claim)),
         Err(error @ FoldError::Audit { .. }) => {
             tracing::error!(%error, "the audit trail is set aside until it is rebuilt");
-            set_audit_aside(head);
+            set_audit_aside(head, group_begins);
         }
         Err(error @ FoldError::Broken { .. }) => {
             tracing::error!(%error, unit = %unit.id, "a read model refuses a unit");

@@ -17,7 +17,7 @@ use super::sqlite::{self, SqliteThread};
 use super::{EventRecord, Location, SealedEvent, UnreadableEvent};
 
 /// Events that are read and opened at once.
-pub const PAGE_EVENTS: i64 = 1000;
+pub const PAGE_EVENTS: u16 = 500;
 
 /// The log cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,11 @@ pub struct OpenedPage {
     pub erased: Vec<KeyId>,
 }
 
+/// Whether a page of so many events may have another behind it.
+pub(super) fn is_full(events: usize) -> bool {
+    events >= usize::from(PAGE_EVENTS)
+}
+
 /// A connection that reads events.
 #[derive(Debug)]
 pub(super) enum EventSource {
@@ -84,13 +89,16 @@ impl EventSource {
 
     /// At most [`PAGE_EVENTS`] events after the position `after`, in order.
     pub(super) async fn page(&mut self, after: i64) -> sqlx::Result<Vec<EventRecord>> {
-            match self {
-            Self::Sqlite(thread) => thread.call(move |connection| sqlite::events(connection, after, PAGE_EVENTS)).await,
+        match self {
+            Self::Sqlite(thread) => {
+                thread.call(move |connection| sqlite::events(connection, after, PAGE_EVENTS.into())).await
+            }
             Self::Postgres(connection) => {
                 let sql = "SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, \
                            metadata::text, position, recorded_at, leaf_hash \
                            FROM events WHERE position > $1 ORDER BY position LIMIT $2";
-                let rows = sqlx::query(sql).bind(after).bind(PAGE_EVENTS).fetch_all(&mut **connection).await?;
+                let rows =
+                    sqlx::query(sql).bind(after).bind(i64::from(PAGE_EVENTS)).fetch_all(&mut **connection).await?;
                 rows.iter().map(record).collect()
             }
         }
@@ -146,7 +154,7 @@ impl History {
 async fn read_all(mut source: EventSource, mut after: i64, pages: mpsc::Sender<sqlx::Result<Vec<EventRecord>>>) {
     loop {
         let page = source.page(after).await;
-        let is_full = page.as_ref().is_ok_and(|page| page.len() as i64 >= PAGE_EVENTS);
+        let is_full = page.as_ref().is_ok_and(|page| is_full(page.len()));
         after = page.as_ref().ok().and_then(|page| page.last()).map_or(after, |event| event.position);
         if pages.send(page).await.is_err() || !is_full {
             return;

@@ -89,7 +89,7 @@ impl Keyring {
     /// # Errors
     /// When the database fails or a key does not open.
     pub async fn read_all(&self, ids: &[KeyId]) -> Result<Keys, KeyringError> {
-        let asked = serde_json::Value::from_iter(ids.iter().map(ToString::to_string)).to_string();
+        let asked = ids.iter().map(ToString::to_string).collect::<serde_json::Value>().to_string();
         let rows = self.database.texts(self.database.dialect().select_keys(), &[Arg::Text(asked)]).await?;
         let mut keys = Keys::with_capacity(rows.len());
         for row in rows {

@@ -141,6 +141,16 @@ impl Log {
         outcome
     }
 
+    /// Returns when everybody in this process has heard of every commit that can be read by now.
+    pub async fn settled(&self) {
+        self.beside.settled().await;
+    }
+
+    /// Returns when the writer has broken down.
+    pub async fn broken_down(&self) {
+        self.queue.closed().await;
+    }
+
     /// Whether the writer takes units: always, unless it broke down.
     pub fn takes_units(&self) -> bool {
         !self.queue.is_closed()

@@ -20,7 +20,7 @@ use super::keyring::{Keyring, KeyringError};
 use super::reader::Reader;
 use super::rebuild::{RebuildError, is_outdated, next_set, rebuild_outdated};
 use super::unit::{AppendError, StreamVersion, Unit};
-use super::writer::{CommitObserver, QUEUED_UNITS, Writer};
+use super::writer::{CommitObserver, QUEUED_UNITS, Writer, count_aside};
 use super::{Log, WriterHandle};
 use crate::clock::Clock;
 use crate::keys::{InstanceKeys, Key, MasterKey, MasterKeyError, MasterKeySource};
@@ -121,6 +121,7 @@ pub async fn open(
         head
     };
 
+    count_aside(&head.layout);
     let (queue, jobs) = mpsc::channel(QUEUED_UNITS);
     let (head_sender, head_receiver) = watch::channel(head.position.max(1));
     let gate = Arc::new(Mutex::new(()));

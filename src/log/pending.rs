@@ -86,7 +86,8 @@ impl Log {
                 let own = counts.iter().find(|source| source.source == request.source).map_or(0, |own| own.pending);
                 match counts.first() {
                     Some(heaviest) if heaviest.pending > own => {
-                        let argument = serde_json::json!({ "source": heaviest.source }).to_string();
+                        let argument =
+                            serde_json::json!({ "source": heaviest.source, "now": request.created_at }).to_string();
                         connection.run(sql.displace(), &argument).await?;
                     }
                     _ => return Ok(Begun::TooMany),
@@ -160,15 +161,17 @@ impl Statements {
         }
     }
 
+    /// Takes the oldest pending request of a source away; one that has expired keeps no place.
     fn displace(&self) -> &'static str {
         match self.0 {
             Dialect::Sqlite => {
                 "DELETE FROM pending_requests WHERE state_hash = (SELECT state_hash FROM pending_requests \
-                 WHERE source = $1->>'source' ORDER BY created_at, state_hash LIMIT 1)"
+                 WHERE source = $1->>'source' AND expires_at > $1->>'now' ORDER BY created_at, state_hash LIMIT 1)"
             }
             Dialect::Postgres => {
                 "DELETE FROM pending_requests WHERE state_hash = (SELECT state_hash FROM pending_requests \
-                 WHERE source = $1::json->>'source' ORDER BY created_at, state_hash LIMIT 1)"
+                 WHERE source = $1::json->>'source' AND expires_at > ($1::json->>'now')::bigint \
+                 ORDER BY created_at, state_hash LIMIT 1)"
             }
         }
     }

@@ -24,11 +24,11 @@ use super::connection::{STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget}
 use super::dialect::{Dialect, table_name};
 use super::group::{AUDIT, RowStatements, blames_the_data, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
-use super::history::{EventSource, History, HistoryError, OpenedEvent, OpenedPage, PAGE_EVENTS, open};
+use super::history::{EventSource, History, HistoryError, OpenedEvent, OpenedPage, is_full, open};
 use super::keyring::Keyring;
 
 /// Rows are written in one transaction when so many events have been folded: what a row went through meanwhile is written once.
-const BATCH_EVENTS: usize = 10_000;
+const BATCH_EVENTS: i64 = 10_000;
 /// Names the right to rebuild among the advisory locks of a PostgreSQL database.
 const TURN: i64 = 0x6175_7468_6c6f_6701;
 /// How often a node asks whether another one has finished rebuilding.
@@ -214,7 +214,7 @@ impl Rebuild<'_> {
         }
     }
 
-    /// Folds what there is, beside whoever writes more.
+    /// Folds what there is but for a last stretch, beside whoever writes more.
     async fn catch_up(&mut self) -> Result<(), Setback> {
         let source = EventSource::open(self.target).await?;
         let mut history = History::read(source, self.keyring.clone(), self.checkpoint);
@@ -222,10 +222,13 @@ impl Rebuild<'_> {
         let mut folded = self.checkpoint;
         while let Some(page) = history.next().await {
             let page = page?;
+            if !is_full(page.events.len()) {
+                break;
+            }
             self.notice_erasures(&page)?;
             self.fold(&mut batch, &page.events).await?;
             folded = page.events.last().map_or(folded, |event| event.record.position);
-            if folded - self.checkpoint >= BATCH_EVENTS as i64 {
+            if folded - self.checkpoint >= BATCH_EVENTS {
                 self.connection.begin().await?;
                 self.write(std::mem::replace(&mut batch, self.empty_batch())).await?;
                 self.connection.commit().await?;
@@ -298,7 +301,7 @@ impl Rebuild<'_> {
         }
         let mut source = EventSource::open(self.target).await?;
         let records = source.page(self.checkpoint).await?;
-        if records.len() as i64 >= PAGE_EVENTS {
+        if is_full(records.len()) {
             self.connection.rollback().await?;
             return Ok(None);
         }

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::WriterHandle;
 use super::connection::{WriteConnection, WriteTarget};
 use super::group::{Group, GroupError, Outcome, blames_the_data};
-use super::head::Head;
+use super::head::{Head, Layout};
 use super::unit::{AppendError, Appended, Unit};
 use crate::clock::Clock;
 
@@ -63,6 +63,12 @@ pub(super) struct Writer {
     pub head: watch::Sender<i64>,
     /// Whoever else writes to the database from this process holds it meanwhile.
     pub gate: Arc<Mutex<()>>,
+}
+
+/// Read models that are not kept up, for whoever watches.
+pub(super) fn count_aside(layout: &Layout) {
+    let aside = layout.0.values().filter(|state| state.aside_since.is_some()).count();
+    metrics::gauge!("authlog_read_models_aside").set(u32::try_from(aside).unwrap_or(u32::MAX));
 }
 
 impl Writer {
@@ -127,10 +133,13 @@ impl Writer {
                 tracing::error!(%error, units, "the database failed while events were written");
                 vec![Err(AppendError::Store(error)); units]
             }
-            GroupError::CommitLost { position, unit, outcomes, models, error } => {
+            GroupError::CommitLost { position, unit, outcomes, models, head, error } => {
                 tracing::warn!(%error, position, units, "the answer to a COMMIT was lost; looking the units up");
                 let answer = match self.look_up(position, unit).await {
-                    Some(true) => return with_rows(outcomes, &models),
+                    Some(true) => {
+                        self.tell(&models, &head);
+                        return with_rows(outcomes, &models);
+                    }
                     Some(false) => AppendError::Store(Arc::new(error)),
                     None => AppendError::Unknown,
                 };
@@ -162,8 +171,21 @@ impl Writer {
         let sql = format!("{} WHERE position = {position}", self.target.dialect().select_events());
         let (connection, _) = self.begun().await?;
         let rows = connection.texts(&sql, None).await?;
-        connection.rollback().await?;
-        Ok(rows.iter().any(|row| row.contains(&unit.to_string())))
+        if rows.iter().any(|row| row.contains(&unit.to_string())) {
+            connection.rollback().await?;
+            return Ok(true);
+        }
+        // A commit whose flush failed may lie whole in SQLite's write-ahead file, to be found after a crash. One that succeeds
+        // takes its place there, if it changes anything.
+        connection.simple("UPDATE log_head SET recorded_at = recorded_at + 1; COMMIT").await?;
+        Ok(false)
+    }
+
+    /// Lets everybody know of a commit.
+    fn tell(&self, models: &ReadModels, head: &Head) {
+        self.observer.committed(models, head);
+        self.head.send_replace(head.position);
+        count_aside(&head.layout);
     }
 
     /// The connection, with a transaction begun that holds the head.
@@ -192,8 +214,7 @@ impl Writer {
         match (Group { connection, head, dialect, hasher: &hasher, without_audit }).write(units, &clock).await {
             Ok(written) => {
                 if written.moved {
-                    self.observer.committed(&written.models, &written.head);
-                    self.head.send_replace(written.head.position);
+                    self.tell(&written.models, &written.head);
                 }
                 Ok(with_rows(written.outcomes, &written.models))
             }

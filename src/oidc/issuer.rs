@@ -11,7 +11,7 @@ use super::error::{ConfigProblem, OidcError};
 const MAX_ISSUER_BYTES: usize = 2048;
 
 /// Longest client id accepted, in bytes.
-const MAX_CLIENT_ID_BYTES: usize = 255;
+pub const MAX_CLIENT_ID_BYTES: usize = 255;
 
 /// An issuer identifier: https, or http on loopback; no credentials, query or fragment.
 ///

@@ -40,7 +40,7 @@ pub use self::error::{
     OidcError,
 };
 use self::http::HttpClient;
-pub use self::issuer::{IssuerUrl, IssuerUrlError, ProviderConfig};
+pub use self::issuer::{IssuerUrl, IssuerUrlError, MAX_CLIENT_ID_BYTES, ProviderConfig};
 pub use self::provider::Discovered;
 use self::provider::Provider;
 use self::token::TokenAnswer;

@@ -45,12 +45,27 @@ pub enum OperatorCommand {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum OperatorAnswer {
-    BootstrapToken { token: String, expires_at: UnixSeconds },
-    SetupRestarted { anything_discarded: bool },
-    ProviderSet { discovered_issuer: String },
+    BootstrapToken {
+        token: String,
+        expires_at: UnixSeconds,
+    },
+    SetupRestarted {
+        anything_discarded: bool,
+    },
+    ProviderSet {
+        discovered_issuer: String,
+    },
     ProviderRemoved,
-    RecoveryOpened { expires_at: UnixSeconds },
-    Refused { code: String, message: String },
+    RecoveryOpened {
+        expires_at: UnixSeconds,
+    },
+    Refused {
+        code: String,
+        message: String,
+        /// What really happened, for whoever is on the host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+    },
 }
 
 impl OperatorCommand {
@@ -61,7 +76,7 @@ impl OperatorCommand {
             Err(error) => {
                 error.log();
                 let message = error.message().to_owned();
-                OperatorAnswer::Refused { code: error.code().as_str().to_owned(), message }
+                OperatorAnswer::Refused { code: error.code().as_str().to_owned(), message, cause: error.cause() }
             }
         }
     }

@@ -80,7 +80,9 @@ async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
     tokio::time::timeout(COMMAND_TIMEOUT, bounded.read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<OperatorCommand>(&line) {
         Ok(command) => command.execute(service).await,
-        Err(error) => OperatorAnswer::Refused { code: "invalid_input".to_owned(), message: error.to_string() },
+        Err(error) => {
+            OperatorAnswer::Refused { code: "invalid_input".to_owned(), message: error.to_string(), cause: None }
+        }
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');

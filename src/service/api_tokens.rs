@@ -108,7 +108,6 @@ impl Service {
         token: ApiTokenId,
     ) -> Result<(), ApiError> {
         caller.require_session()?;
-        caller.require_role(Role::Developer)?;
         self.run(context, RevokeApiToken { caller: caller.clone(), token }).await
     }
 }

@@ -21,8 +21,14 @@ use crate::settings::Seconds;
 
 /// What API tokens begin with.
 pub const API_TOKEN_PREFIX: &str = "alog_";
-/// The last use of a session or token is written down at most so often.
+/// The last use of a session or token is written down at most so often; of a session that may end for being idle, at most ten
+/// times in that time.
 pub const LAST_SEEN_GRANULARITY_SECONDS: i64 = 60;
+
+/// How exactly the last use of a session is known, where it ends after `idle` seconds without one.
+fn granularity_seconds(idle: Option<i64>) -> i64 {
+    idle.map_or(LAST_SEEN_GRANULARITY_SECONDS, |idle| (idle / 10).clamp(1, LAST_SEEN_GRANULARITY_SECONDS))
+}
 
 /// An authenticated caller.
 #[derive(Clone, Debug)]
@@ -80,6 +86,11 @@ pub(crate) fn session_error(error: impl Into<Box<dyn std::error::Error + Send + 
     ApiError::new(ErrorCode::SessionError).with_message("The session could not be checked; try again.").caused_by(error)
 }
 
+/// A failure of the store by its own code where a session is opened or checked.
+pub(super) fn of_session(error: ApiError) -> ApiError {
+    if error.code() == ErrorCode::StoreError { session_error(error) } else { error }
+}
+
 impl Service {
     /// Finds out who holds this token.
     ///
@@ -111,13 +122,14 @@ impl Service {
         if row.expired || row.expires_at <= now {
             return Err(session_expired());
         }
-        if let Some(idle) = self.settings.session_idle_ttl.map(Seconds::get)
-            && now.0 - session.last_seen.load(Ordering::Relaxed) >= idle
-        {
+        let idle = self.settings.session_idle_ttl.map(Seconds::get);
+        let granularity = granularity_seconds(idle);
+        // It may have been used so much later than is known: never too early.
+        if idle.is_some_and(|idle| now.0 - session.last_seen.load(Ordering::Relaxed) >= idle + granularity) {
             self.run(context, ExpireSession { session: row.id }).await.map_err(session_error)?;
             return Err(session_expired());
         }
-        self.note_use(&row.id.to_string(), &session.last_seen, now).await.map_err(session_error)?;
+        self.note_use(&row.id.to_string(), &session.last_seen, now, granularity).await.map_err(session_error)?;
         Ok(Caller {
             role: user.role,
             user,
@@ -182,9 +194,9 @@ impl Service {
         Ok(row.map_or(0, |row| row.session_epoch))
     }
 
-    async fn note_use(&self, id: &str, last_seen: &AtomicI64, now: UnixSeconds) -> sqlx::Result<()> {
+    async fn note_use(&self, id: &str, last_seen: &AtomicI64, now: UnixSeconds, granularity: i64) -> sqlx::Result<()> {
         let before = last_seen.load(Ordering::Relaxed);
-        if now.0 - before < LAST_SEEN_GRANULARITY_SECONDS {
+        if now.0 - before < granularity {
             return Ok(());
         }
         // One of the calls that come at once writes it down.
@@ -243,6 +255,10 @@ impl Decision {
     /// # Errors
     /// `invalid_session`, `session_expired`.
     pub async fn reauthenticate(&mut self, caller: &Caller) -> Result<Actor, ApiError> {
+        self.check_again(caller).await.map_err(of_session)
+    }
+
+    async fn check_again(&mut self, caller: &Caller) -> Result<Actor, ApiError> {
         self.acts(caller.actor_ref());
         let user = self.load::<User>(StreamId::user(caller.user.id)).await?.aggregate;
         let acting_role = user.acting_role().ok_or_else(invalid_session)?;
@@ -312,5 +328,16 @@ impl Service {
             self.run(&CallContext::default(), ExpireSession { session: row.id }).await?;
         }
         Ok(rows.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::granularity_seconds;
+
+    #[test]
+    fn the_last_use_is_known_to_a_tenth_of_the_idle_time_or_a_minute() {
+        let idle = [None, Some(3600), Some(600), Some(90), Some(1)];
+        assert_eq!(idle.map(granularity_seconds), [60, 60, 60, 9, 1]);
     }
 }

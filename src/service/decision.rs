@@ -218,6 +218,8 @@ impl Service {
             }
             let answer = decided?;
             if !writes {
+                // What it saw may have been committed this moment: by the answer, memory has heard of it, too.
+                self.log.settled().await;
                 return Ok((answer, None));
             }
             let unit = decision.into_unit(self, context, D::COMMAND).await?;

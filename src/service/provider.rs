@@ -16,11 +16,11 @@ use super::{CallContext, Service, store_error};
 use crate::error::{ApiError, ErrorCode};
 use crate::keys::Place;
 use crate::log::KeyringError;
-use crate::oidc::{Discovered, IssuerUrl, ProviderConfig};
+use crate::oidc::{Discovered, IssuerUrl, MAX_CLIENT_ID_BYTES, ProviderConfig};
 
 /// A provider may be exchanged only with a session that is younger than this.
 pub const FRESH_SESSION_SECONDS: i64 = 15 * 60;
-/// Bytes of an issuer URL, a client id and a client secret at most, each.
+/// Bytes of an issuer URL and of a client secret at most, each.
 pub const MAX_PROVIDER_FIELD_BYTES: usize = 2048;
 
 /// The provider as it is configured, with what it says of itself.
@@ -79,8 +79,10 @@ impl NewProvider {
     pub fn parse(issuer_url: &str, client_id: String, client_secret: Option<String>) -> Result<Self, ApiError> {
         let invalid = |message: &'static str| ApiError::invalid_input(message);
         let plain = |text: &str| text.len() <= MAX_PROVIDER_FIELD_BYTES && !text.chars().any(char::is_control);
-        if client_id.is_empty() || !plain(&client_id) {
-            return Err(invalid("`client_id` has 1 to 2048 bytes and no control characters."));
+        if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID_BYTES || !plain(&client_id) {
+            return Err(ApiError::invalid_input(format!(
+                "`client_id` has 1 to {MAX_CLIENT_ID_BYTES} bytes and no control characters."
+            )));
         }
         if client_secret.as_ref().is_some_and(|secret| secret.is_empty() || !plain(secret)) {
             return Err(invalid("`client_secret`, when given, has 1 to 2048 bytes and no control characters."));

@@ -55,16 +55,29 @@ impl Service {
         Ok(listed)
     }
 
-    async fn live_sessions(&self, user_id: UserId) -> Result<Vec<SessionRow>, ApiError> {
+    /// What is true of a session that is alive, of the user `$1` at the time `$2`.
+    fn live(&self) -> String {
         let (users, provider) = (self.log.read().table::<UserRow>(), self.log.read().table::<IdentityProviderRow>());
-        let clause = format!(
+        format!(
             "WHERE t.user_id = $1 AND t.expired = 0 AND t.expires_at > $2 \
              AND t.user_epoch = (SELECT session_epoch FROM {users} WHERE id = t.user_id) \
-             AND t.provider_epoch = (SELECT session_epoch FROM {provider}) \
-             ORDER BY t.created_at DESC, t.id DESC LIMIT $3"
-        );
+             AND t.provider_epoch = (SELECT session_epoch FROM {provider})"
+        )
+    }
+
+    /// The newest of a user's sessions, 200 at most.
+    async fn live_sessions(&self, user_id: UserId) -> Result<Vec<SessionRow>, ApiError> {
+        let clause = format!("{} ORDER BY t.created_at DESC, t.id DESC LIMIT $3", self.live());
         let args = [Arg::Text(user_id.to_string()), Arg::Integer(self.now().0), Arg::Integer(LISTED_SESSIONS)];
         self.log.read().rows(&clause, &args).await.map_err(store_error)
+    }
+
+    /// How many live sessions a user has besides the one given.
+    async fn count_sessions_but(&self, kept: Option<SessionId>, user_id: UserId) -> Result<i64, ApiError> {
+        let clause = format!("{} AND t.id <> $3", self.live());
+        let kept = kept.map(|kept| kept.to_string()).unwrap_or_default();
+        let args = [Arg::Text(user_id.to_string()), Arg::Integer(self.now().0), Arg::Text(kept)];
+        self.log.read().count::<SessionRow>(&clause, &args).await.map_err(store_error)
     }
 
     /// Ends one session.
@@ -90,7 +103,7 @@ impl Service {
         context: &CallContext,
         caller: &Caller,
         user_id: Option<UserId>,
-    ) -> Result<usize, ApiError> {
+    ) -> Result<i64, ApiError> {
         let own = caller.require_session()?;
         if user_id.is_some_and(|user_id| user_id != caller.user.id) {
             caller.require_role(Role::Admin)?;
@@ -150,16 +163,15 @@ struct RevokeSessions {
 }
 
 impl Decide for RevokeSessions {
-    type Answer = usize;
+    type Answer = i64;
     const COMMAND: &'static str = "revoke_sessions";
 
-    async fn decide(&self, service: &Service, decision: &mut Decision) -> Result<usize, ApiError> {
+    async fn decide(&self, service: &Service, decision: &mut Decision) -> Result<i64, ApiError> {
         let actor = decision.reauthenticate(&self.caller).await?;
         let mut user = decision.load::<User>(StreamId::user(self.user_id)).await?;
         let role = user.aggregate.existing_role();
         role.map_err(|_| user_error(&UserError::NotFound))?;
-        let live = service.live_sessions(self.user_id).await?;
-        let ended = live.iter().filter(|row| Some(row.id) != self.kept).count();
+        let ended = service.count_sessions_but(self.kept, self.user_id).await?;
         if ended == 0 {
             user.aggregate.may_be_ended_by(actor, self.user_id).map_err(|error| user_error(&error))?;
             return Ok(0);

@@ -8,7 +8,7 @@ use aggregates::{
 use projections::{ActorRef, IdentityProviderRow, SessionRow, SetupRow, UserRow};
 use uuid::Uuid;
 
-use super::authenticate::{invalid_session, session_error, session_expired};
+use super::authenticate::{invalid_session, of_session, session_error, session_expired};
 use super::decision::{Decide, Decision};
 use super::{CallContext, Service, store_error};
 use crate::error::{ApiError, ErrorCode};
@@ -140,9 +140,12 @@ impl Service {
         let session_token = random_token()?;
         let call =
             VerifyBootstrapToken { given: TokenHash::of(token), session_token_hash: TokenHash::of(&session_token) };
-        match self.run(context, call).await? {
+        match self.run(context, call).await.map_err(of_session)? {
             Some(expires_at) => {
-                self.log.void_setup_requests().await.map_err(store_error)?;
+                // A request of an earlier setup session goes nowhere any more; its row would only lie there for a while.
+                if let Err(error) = self.log.void_setup_requests().await {
+                    tracing::warn!(%error, "requests of an earlier setup session could not be forgotten");
+                }
                 Ok(NewToken { token: session_token, expires_at })
             }
             None => Err(ApiError::new(ErrorCode::InvalidToken).with_message("The bootstrap token is wrong.")),

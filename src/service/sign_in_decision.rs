@@ -10,7 +10,7 @@ use aggregates::{
 use projections::{ActorRef, RecoveryKind, UniqueKeyRow, UserRow};
 use uuid::Uuid;
 
-use super::authenticate::session_error;
+use super::authenticate::{of_session, session_error};
 use super::decision::{Decide, Decision};
 use super::setup::{random_token, setup_error};
 use super::{CallContext, Service, store_error};
@@ -49,7 +49,7 @@ impl Service {
         let session_token = random_token()?;
         let oidc_subject = identity.subject.clone();
         let call = SignIn { provider_version, identity, token_hash: TokenHash::of(&session_token) };
-        let opened = self.run(context, call).await?;
+        let opened = self.run(context, call).await.map_err(of_session)?;
         let user = self.user(opened.user_id).await.map_err(session_error)?.ok_or_else(nobody)?;
         Ok(SignedIn { session_token, expires_at: opened.expires_at, user: (*user).clone(), oidc_subject })
     }
@@ -143,7 +143,11 @@ impl VerifyOwner {
         let row = service.setup_row().await?;
         if let Some(pinned) = row.pinned_owner_id {
             let fits = row.pinned_owner_hash == Some(service.log.hasher().address(address.as_str()));
-            return if fits { Ok(pinned) } else { Err(nobody()) };
+            return if fits {
+                Ok(pinned)
+            } else {
+                Err(nobody().with_message("The bootstrap token was issued for another owner."))
+            };
         }
         let user_id = UserId(Uuid::now_v7());
         decision.make_person_key(user_id)?;

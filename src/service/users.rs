@@ -59,8 +59,12 @@ impl Service {
         let mut condition = String::from("WHERE 1 = 1");
         if let Some(q) = &query.q {
             args.push(Arg::Text(like_pattern(&q.to_lowercase())));
+            args.push(Arg::Text(like_pattern(q)));
+            // SQLite knows the case of ASCII only: of other letters it finds what is written as it was asked for.
             condition = format!(
-                "WHERE (lower(t.address) LIKE ${0} ESCAPE '\\' OR lower(coalesce(t.display_name, '')) LIKE ${0} ESCAPE '\\')",
+                "WHERE (lower(t.address) LIKE ${0} ESCAPE '\\' OR lower(coalesce(t.display_name, '')) LIKE ${0} ESCAPE '\\' \
+                 OR t.display_name LIKE ${1} ESCAPE '\\')",
+                args.len() - 1,
                 args.len()
             );
         }

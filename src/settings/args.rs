@@ -8,17 +8,20 @@ use secrecy::SecretString;
 
 use super::SETTINGS;
 
+/// What `--help` calls them.
+const COMMON: &str = "Common options";
+
 /// The flags that every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct GlobalArgs {
     /// The directory of the SQLite database and the master key [default: ./authlog-data]
-    #[arg(long, global = true, value_name = "DIRECTORY")]
+    #[arg(long, global = true, value_name = "DIRECTORY", help_heading = COMMON, display_order = 100)]
     pub data_dir: Option<String>,
     /// Where the log lives: sqlite or postgres://... [default: sqlite, in the data directory]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = COMMON, display_order = 101)]
     pub database_url: Option<SecretString>,
     /// The settings file [default: authlog.toml in the working directory, when there is one]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = COMMON, display_order = 102)]
     pub config: Option<PathBuf>,
 }
 

@@ -115,7 +115,7 @@ pub const SETTINGS: &[Setting] = &[
         "session_idle_ttl",
         Some("off"),
         "off, or a number from 1 with its unit: 90s, 15m, 24h, 30d; at most session_ttl",
-        "how long a user session lives unused",
+        "how long a user session lives unused; its last use is known to a tenth of this time or a minute, whichever is less, and it ends so much later at most",
     ),
     setting(
         "max_pending_auth_requests",

@@ -209,7 +209,7 @@ async fn the_owner_is_recovered_from_the_host_and_the_old_identity_is_out(backen
     let token = server.post("/v1/api-tokens", Some(&instance.owner), token).await.ok(201);
     let me = server.get("/v1/users/me", Some(&instance.owner)).await.ok(200);
     let recover = async |flag: &str, value: &str| {
-        let (code, _, stderr) = run(&server.flags, &["owner", "recover", flag, value]).await;
+        let (code, _, stderr) = run(&server.flags, &["owner", "recover", flag, value, "--yes"]).await;
         assert_eq!(code, 0, "{stderr}");
     };
     recover("--subject", "new-subject").await;

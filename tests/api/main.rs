@@ -10,6 +10,7 @@ mod audit_logs;
 mod auth;
 mod codes;
 mod documents;
+mod edges;
 mod endings;
 mod house;
 mod npm;

@@ -1,5 +1,7 @@
 //! That what is acknowledged has been flushed to the disk. `kill -9` cannot show it: the kernel keeps what a killed process wrote.
 
+use std::path::{Path, PathBuf};
+
 use devidp::DevIdp;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -121,4 +123,47 @@ async fn on_postgres_every_answer_to_a_change_follows_a_flush() {
         let flushed: bool = sqlx::query_scalar(flushed).bind(&before).fetch_one(&mut connection).await.unwrap();
         assert!(flushed, "invitation {number} was answered before it was flushed");
     }
+}
+
+/// A commit that cannot be flushed is refused, and stays away: it must not be found in the write-ahead file after a crash.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_a_change_that_was_refused_for_its_flush_is_not_there_after_a_crash() {
+    require_strace();
+    let database = TestDatabase::new(Backend::Sqlite).await;
+    let provider = DevIdp::start(devidp::Options::default()).unwrap();
+    let mut server = Server::start(&database).await;
+    let owner = server.set_up(&provider).await;
+    assert_eq!(send(invitation(&server, &owner, "before")).await.unwrap().status, 201);
+    // Only the threads that there are: the connection that looks the change up afterwards flushes well.
+    let threads = writing_threads(server.pid());
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-q", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=1"]);
+    strace.args(["-o", &database.folder.path().join("injected").display().to_string()]);
+    for thread in &threads {
+        strace.args(["-p", thread.file_name().unwrap().to_str().unwrap()]);
+    }
+    let mut strace = strace.spawn().unwrap();
+    while !threads.iter().all(|thread| is_traced(thread)) {
+        tokio::task::yield_now().await;
+    }
+    let refused = send(invitation(&server, &owner, "refused")).await.unwrap();
+    refused.refused(500, "store_error");
+    server.kill().await;
+    strace.wait().unwrap();
+    let addresses = server.events().await.into_iter().filter(|event| event["type"] == "UserInvited").count();
+    assert_eq!(addresses, 1, "what was refused came true");
+}
+
+/// The threads of a process that own a SQLite connection for writing.
+fn writing_threads(pid: u32) -> Vec<PathBuf> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap().path());
+    let writes = |thread: &PathBuf| std::fs::read_to_string(thread.join("comm")).unwrap().trim() == "sqlite-writer";
+    let found: Vec<PathBuf> = threads.filter(writes).collect();
+    assert!(!found.is_empty());
+    found
+}
+
+fn is_traced(thread: &Path) -> bool {
+    let status = std::fs::read_to_string(thread.join("status")).unwrap();
+    status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
 }

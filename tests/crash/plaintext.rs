@@ -119,7 +119,7 @@ async fn live(server: &Server, secrets: &mut Secrets, provider: &devidp::DevIdp)
     secrets.keep("a name", &json!(renamed.name));
     provider.add_account(renamed);
     sign_in(server, secrets, "ferdinand").await;
-    server.cli_json(&["owner", "recover", "--subject", "subject-of-kunigunde", "--json"]).await;
+    server.cli_json(&["owner", "recover", "--subject", "subject-of-kunigunde", "--yes", "--json"]).await;
     let owner = sign_in(server, secrets, "kunigunde").await;
     let path = format!("/v1/users/{}", ferdinand["user"]["id"].as_str().unwrap());
     server.delete(&path, Some(&owner)).await.ok(200);

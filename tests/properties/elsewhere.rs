@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aggregates::{ApiToken, Event, IdentityProvider, KeyId, Session, Setup, StreamId, User};
+use aggregates::{ApiToken, Event, IdentityProvider, Session, Setup, StreamId, User};
 use authlog::keys::Key;
-use authlog::log::{EventRecord, Keys, keys_of};
+use authlog::log::{EventRecord, Keys};
 use cqrs_es::Aggregate;
 use projections::{KeyedHasher, Metadata, ReadModels, Recorded};
 use serde::{Deserialize, Serialize};
@@ -92,8 +92,8 @@ async fn export(world: &World, folder: &Path) {
         database.texts(&format!("{} ORDER BY position", database.dialect().select_events()), &[]).await.unwrap();
     let mut wanted = Vec::new();
     for line in &lines {
-        let event = serde_json::from_str::<EventRecord>(line).unwrap().decode().unwrap();
-        wanted.extend(keys_of(&event.event, &event.metadata).into_iter().filter(|id| *id != KeyId::Instance));
+        let mut event = serde_json::from_str::<EventRecord>(line).unwrap().decode().unwrap();
+        wanted.extend(event.keys());
     }
     let found = log.keyring().find(&wanted).await.unwrap();
     let keys = ExportedKeys {

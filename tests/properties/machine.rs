@@ -160,7 +160,10 @@ impl Driver {
             }
             Command::RevokeSessions { user, .. } => {
                 let user = user.map(|user| self.user(user));
-                return service.revoke_sessions(&context, &caller, user).await.map(Said::Revoked);
+                return service
+                    .revoke_sessions(&context, &caller, user)
+                    .await
+                    .map(|ended| Said::Revoked(usize::try_from(ended).unwrap()));
             }
             _ => return service.sign_out(&context, &caller).await.map(|()| Said::Done),
         };

@@ -83,7 +83,7 @@ async fn sign_ins_at_once_recover_the_owner_once(cast: Cast) {
         for caller in 0..6 {
             callbacks.push(stage.node(caller).callback_body(account).await);
         }
-        stage.node(0).cli_json(&["owner", "recover", "--subject", &format!("{account}-1"), "--json"]).await;
+        stage.node(0).cli_json(&["owner", "recover", "--subject", &format!("{account}-1"), "--yes", "--json"]).await;
         let calls = callbacks.iter().enumerate().map(|(caller, body)| stage.return_from_provider(caller, body));
         let answers = at_once(calls.collect()).await;
         assert_tally(&answers, &[("200 ok", 6)]);

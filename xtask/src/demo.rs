@@ -73,7 +73,7 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, how: Build, end: End) ->
 
 fn keep_running(mut service: Running<Service>, provider: &Running<Provider>) -> Result<(), Failure> {
     let Service { url, data_folder, .. } = &service.about;
-    println!("\nBoth are running; Ctrl-C stops them and removes {}.", data_folder.display());
+    println!("\nBoth are running; Ctrl-C stops them and removes all they wrote, {} too.", data_folder.display());
     println!("  the service    {url}/docs");
     println!("  a sign-in      {url}/v1/auth/oidc/start (open its authorization_url)");
     println!("  the provider   {}", provider.about.issuer);

@@ -116,7 +116,6 @@ pub async fn issue(call: Call, body: Result<Json<IssueBody>, ApiError>) -> Resul
 pub async fn revoke(call: Call, id: Result<PathId, ApiError>) -> Result<Json<Done>, ApiError> {
     let caller = call.caller().await?;
     caller.require_session()?;
-    caller.require_role(Role::Developer)?;
     let token = ApiTokenId(id?.0);
     call.service.revoke_api_token(&call.context, &caller, token).await?;
     Ok(Done::yes())

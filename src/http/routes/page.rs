@@ -1,13 +1,13 @@
 //! `GET /auth/callback`: the small page that ends a sign-in begun with the default redirect. No script, nothing from elsewhere.
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::sign_in::cookies;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::http::Query;
 use crate::http::call::Call;
 use crate::service::sign_in::Callback;
@@ -45,7 +45,16 @@ struct Answered {
     get, path = "/auth/callback", tag = "sign-in", params(Returned),
     responses((status = 200, content_type = "text/html", body = String))
 )]
-pub async fn callback(call: Call, headers: HeaderMap, query: Result<Query<Returned>, ApiError>) -> Response {
+pub async fn callback(
+    call: Call,
+    method: Method,
+    headers: HeaderMap,
+    query: Result<Query<Returned>, ApiError>,
+) -> Response {
+    // Whoever asks for the headers alone would use the code up and see nothing of what it brought.
+    if method == Method::HEAD {
+        return ([(ALLOW, "GET")], ApiError::from(ErrorCode::MethodNotAllowed)).into_response();
+    }
     match finish(&call, &headers, query).await {
         Ok((title, body)) => html(StatusCode::OK, title, &body),
         Err(error) => {

@@ -99,7 +99,7 @@ pub async fn revoke(call: Call, id: Result<PathId, ApiError>) -> Result<Json<Rev
 #[derive(Serialize, ToSchema)]
 pub struct RevokedCountAnswer {
     /// How many ended.
-    revoked: usize,
+    revoked: i64,
 }
 
 /// End all sessions of a user, or all of one's own but the present one
