@@ -9,12 +9,14 @@ use aggregates::{Event, KeyId, Protected, SetupEvent, StreamId, TokenHash, UnixS
 use authlog::clock::Clock;
 use authlog::keys::MasterKeySource;
 use authlog::log::leaf::{LeafInput, leaf_hash};
+use authlog::log::rebuild::rebuild;
 use authlog::log::{
-    AppendError, CommitObserver, EventRecord, Head, Log, StreamVersion, Unit, WriterHandle, open, seal,
+    AppendError, CommitObserver, EventRecord, Head, Log, OpenError, StreamVersion, Unit, WriterHandle, open, seal,
 };
 use projections::{ActorRef, ClaimKind, Metadata, ReadModels, Row as _, SetupRow, UserRow};
 use sqlx::Connection as _;
 use support::proxy::{Cut, Proxy};
+use support::second_connection::SecondConnection;
 use support::{Backend, TestDatabase};
 use uuid::Uuid;
 
@@ -461,6 +463,43 @@ async fn nobody_rests_on_a_commit_that_memory_has_not_heard_of() {
     appending.await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_reads_the_tables_that_another_node_has_rebuilt() {
+    let database = TestDatabase::new(Backend::Postgres).await;
+    let (first, _) = opened(&database).await;
+    let (second, _) = opened(&database).await;
+    let users = async || first.read().rows::<UserRow>("ORDER BY t.address", &[]).await.unwrap();
+    first.append(invitation(&first, "a@example.com")).await.unwrap();
+    assert_eq!(users().await.len(), 1);
+    for round in 2..5 {
+        let names = ["users", "unique_keys", "audit"];
+        rebuild(&database.location, second.keyring(), second.hasher(), &names).await.unwrap();
+        second.append(invitation(&second, &format!("{round}@example.com"))).await.unwrap();
+        let listed = users().await;
+        assert_eq!(listed.len(), round, "what the other node wrote is seen at once");
+        assert_eq!(listed.last().unwrap().address, "a@example.com", "in the order that was asked for");
+        let count = first.read().count::<UserRow>("", &[]).await.unwrap();
+        assert_eq!(usize::try_from(count).unwrap(), round);
+    }
+}
+
+async fn the_tables_of_a_later_release_are_left_alone(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, handle) = opened(&database).await;
+    let mut layout = log.read().read_head().await.unwrap().layout;
+    layout.0.get_mut("users").unwrap().version += 1;
+    let layout = serde_json::to_string(&layout).unwrap();
+    let mut other = SecondConnection::open(&database).await;
+    other.run(&format!("UPDATE log_head SET layout = '{layout}'")).await;
+    let outcome = log.append(invitation(&log, "a@example.com")).await;
+    assert!(matches!(outcome, Err(AppendError::Superseded)), "{outcome:?}");
+    drop(log);
+    handle.finished().await;
+    let master = MasterKeySource::File(database.folder.path().join("master.key"));
+    let refused = open(&database.location, &master, Clock, Arc::new(Nobody)).await;
+    assert!(matches!(refused, Err(OpenError::LaterRelease)));
+}
+
 async fn a_writer_that_breaks_down_after_its_commit_says_so_and_promises_nothing(backend: Backend) {
     let database = TestDatabase::new(backend).await;
     let (log, _) = opened_for(&database, Arc::new(Breaks)).await;
@@ -474,6 +513,7 @@ async fn a_writer_that_breaks_down_after_its_commit_says_so_and_promises_nothing
 }
 
 on_both_databases!(
+    the_tables_of_a_later_release_are_left_alone,
     a_writer_that_breaks_down_after_its_commit_says_so_and_promises_nothing,
     old_months_of_strangers_are_forgotten_and_nothing_else,
     a_read_model_that_refuses_a_unit_refuses_it_alone,

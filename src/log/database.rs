@@ -92,7 +92,8 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
-            .connect_lazy_with(postgres_options(url)?);
+            // An answer of several parts comes in their order as long as one process gives it.
+            .connect_lazy_with(postgres_options(url)?.options([("max_parallel_workers_per_gather", "0")]));
         Ok(Self::Postgres(pool))
     }
 

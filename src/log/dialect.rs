@@ -154,8 +154,8 @@ impl Dialect {
     }
 
     /// `SELECT` of the table's rows as JSON objects, without a condition. The table goes by the name `t`.
-    pub fn select_rows(self, table: &Table, set: i64) -> String {
-        format!("SELECT {} FROM {} AS t", self.row_object(table), table_name(table, set))
+    pub fn select_rows(self, table: &Table, name: &str) -> String {
+        format!("SELECT {} FROM {name} AS t", self.row_object(table))
     }
 
     /// Rows by an array of keys, as one array.

@@ -47,6 +47,8 @@ pub(super) enum GroupError {
     Store(sqlx::Error),
     /// Nothing was committed: the database refused the rows of the audit trail, and of nothing else.
     Audit(sqlx::Error),
+    /// Nothing was committed: the read models are those of another release, which this one must not write to.
+    Superseded,
     /// The COMMIT was sent and its answer did not come. If it happened, the event at `position` is of this unit.
     CommitLost {
         position: i64,
@@ -87,6 +89,10 @@ struct VersionRow {
 
 impl Group<'_> {
     pub(super) async fn write(mut self, units: &[&Unit], clock: &Clock) -> Result<Written, GroupError> {
+        if self.head.layout.foreign().next().is_some() {
+            self.connection.rollback().await?;
+            return Err(GroupError::Superseded);
+        }
         let mut head = self.head.clone();
         head.recorded_at = head.recorded_at.max(clock.now_micros());
         if self.without_audit {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use projections::{TABLES, Table};
 use serde::{Deserialize, Serialize};
 
 /// Where the log ends.
@@ -63,6 +64,23 @@ impl Layout {
     /// The set that the model's tables are in.
     pub fn set_of(&self, name: &str) -> i64 {
         self.0.get(name).map_or(1, |state| state.set)
+    }
+
+    /// The models whose tables another version of their fold fills, or nobody.
+    pub fn foreign(&self) -> impl Iterator<Item = &'static str> {
+        let ours = |table: &&&Table| self.0.get(table.name).is_some_and(|state| state.version == table.version);
+        TABLES.iter().filter(move |table| !ours(table)).map(|table| table.name)
+    }
+
+    /// Whether a later release of authlog has filled tables.
+    pub fn is_of_later_release(&self) -> bool {
+        let later = |table: &&Table| self.0.get(table.name).is_some_and(|state| state.version > table.version);
+        TABLES.iter().any(later)
+    }
+
+    /// Whether a model lived in an earlier set of tables than `other` says.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        other.0.iter().any(|(name, state)| self.set_of(name) < state.set)
     }
 
     pub fn is_aside(&self, name: &str) -> bool {

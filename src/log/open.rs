@@ -55,6 +55,8 @@ pub enum OpenError {
     FirstEvent(AppendError),
     #[error("the read models of another version cannot be rebuilt: {0}")]
     Rebuild(#[from] RebuildError),
+    #[error("a later release of authlog has written to this database; start that release, or a newer one")]
+    LaterRelease,
     #[error("the thread that writes cannot be started: {0}")]
     Writer(#[from] std::io::Error),
 }
@@ -65,6 +67,7 @@ impl From<GroupError> for OpenError {
             GroupError::Store(error) | GroupError::Audit(error) | GroupError::CommitLost { error, .. } => {
                 Self::Store(error)
             }
+            GroupError::Superseded => Self::LaterRelease,
         }
     }
 }
@@ -108,6 +111,9 @@ pub async fn open(
     let head = prepare_tables(&target, &mut connection).await?;
     let database = location.database()?;
     let keyring = Keyring::new(MasterKey::load(master_key, head.position == 0)?, database.clone());
+    if head.layout.is_of_later_release() {
+        return Err(OpenError::LaterRelease);
+    }
     if head.position == 0 {
         create_instance(&target, &mut connection, &keyring, &clock).await?;
     }
@@ -137,7 +143,7 @@ pub async fn open(
     connection.close().await;
     let handle = writer.start(jobs)?;
     let log = Log {
-        reader: Reader { database, layout: Arc::new(head.layout) },
+        reader: Reader::new(database, head.layout),
         keyring,
         hasher,
         instance_keys: Arc::new(instance_keys),

@@ -1,23 +1,34 @@
 //! Reading: rows of the read models, and the events themselves.
+//!
+//! Which set of tables is in force may change while the service runs: a rebuild switches. On PostgreSQL, where another process may
+//! have done so, every answer comes together with the layout, in one statement and so of one moment; when it is not the one that
+//! was asked by, it is learnt and the question asked again. On SQLite this process sees every switch.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aggregates::StreamId;
-use projections::Row;
+use projections::{Row, TABLES};
 
 use super::database::{Arg, Database};
-use super::dialect;
+use super::dialect::{Dialect, table_name};
 use super::head::{Head, Layout};
 use super::{EventRecord, Location};
+
+/// So often a question is asked anew because the layout moved under it. Each time a rebuild has come to its end.
+const LAYOUT_ROUNDS: usize = 5;
 
 /// A log that is open for reading. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub(super) database: Database,
-    pub(super) layout: Arc<Layout>,
+    layout: Arc<RwLock<Arc<Layout>>>,
 }
 
 impl Reader {
+    pub(super) fn new(database: Database, layout: Layout) -> Self {
+        Self { database, layout: Arc::new(RwLock::new(Arc::new(layout))) }
+    }
+
     /// Opens a log that is there, for reading only.
     ///
     /// # Errors
@@ -25,11 +36,23 @@ impl Reader {
     pub async fn open(location: &Location) -> sqlx::Result<Self> {
         let database = location.database()?;
         let layout = read_head(&database).await?.layout;
-        Ok(Self { database, layout: Arc::new(layout) })
+        Ok(Self::new(database, layout))
     }
 
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    fn layout(&self) -> Arc<Layout> {
+        Arc::clone(&self.layout.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on rows are read where this layout says; one that is older than what is known is passed over.
+    pub(super) fn learn(&self, layout: Layout) {
+        let mut known = self.layout.write().unwrap_or_else(PoisonError::into_inner);
+        if !layout.is_older_than(&known) {
+            *known = Arc::new(layout);
+        }
     }
 
     /// Rows of a read model; `clause` is what follows the table, which goes by the name `t`: `WHERE t.id = $1`.
@@ -37,9 +60,8 @@ impl Reader {
     /// # Errors
     /// When the database fails.
     pub async fn rows<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<Vec<R>> {
-        let table = R::TABLE;
-        let select = self.database.dialect().select_rows(table, self.layout.set_of(table.name));
-        let rows = self.database.texts(&format!("{select} {clause}"), args).await?;
+        let select = self.database.dialect().select_rows(R::TABLE, &self.table::<R>());
+        let rows = self.texts(&format!("{select} {clause}"), args).await?;
         rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
     }
 
@@ -57,14 +79,53 @@ impl Reader {
     /// When the database fails.
     pub async fn count<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<i64> {
         let sql = format!("SELECT CAST(count(*) AS TEXT) FROM {} AS t {clause}", self.table::<R>());
-        let rows = self.database.texts(&sql, args).await?;
+        let rows = self.texts(&sql, args).await?;
         let count = rows.first().and_then(|count| count.parse().ok());
         count.ok_or(sqlx::Error::RowNotFound)
     }
 
-    /// The name of a read model's table, for joins and counts.
+    /// What stands for a read model's table in a clause, for joins and counts: `{users}`.
     pub fn table<R: Row>(&self) -> String {
-        dialect::table_name(R::TABLE, self.layout.set_of(R::TABLE.name))
+        placeholder(R::TABLE.name)
+    }
+
+    /// Rows of one text column, from the tables that are in force at that moment.
+    async fn texts(&self, sql: &str, args: &[Arg]) -> sqlx::Result<Vec<String>> {
+        let mut outcome = Err(sqlx::Error::RowNotFound);
+        for _ in 0..LAYOUT_ROUNDS {
+            let layout = self.layout();
+            outcome = self.texts_by(&layout, sql, args).await;
+            match &outcome {
+                Err(error) if is_undefined_table(error) => {
+                    let head = self.read_head().await?;
+                    if head.layout == *layout {
+                        return outcome;
+                    }
+                    self.learn(head.layout);
+                }
+                Ok(rows) if self.database.dialect() == Dialect::Postgres => {
+                    let text = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+                    let now: Layout = serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))?;
+                    if now == *layout {
+                        return outcome.map(|mut rows| rows.split_off(1));
+                    }
+                    self.learn(now);
+                }
+                _ => return outcome,
+            }
+        }
+        outcome
+    }
+
+    async fn texts_by(&self, layout: &Layout, sql: &str, args: &[Arg]) -> sqlx::Result<Vec<String>> {
+        let mut sql = sql.to_owned();
+        for table in TABLES {
+            sql = sql.replace(&placeholder(table.name), &table_name(table, layout.set_of(table.name)));
+        }
+        if self.database.dialect() == Dialect::Postgres {
+            sql = format!("SELECT layout FROM log_head UNION ALL SELECT * FROM ({sql}) AS answer");
+        }
+        self.database.texts(&sql, args).await
     }
 
     /// At most `limit` events after the position `after`, in order; `stream` and `event_type` leave out others.
@@ -101,6 +162,16 @@ impl Reader {
     pub async fn read_head(&self) -> sqlx::Result<Head> {
         read_head(&self.database).await
     }
+}
+
+fn placeholder(name: &str) -> String {
+    format!("{{{name}}}")
+}
+
+/// Whether a table is not there, on either database.
+fn is_undefined_table(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }
 
 async fn read_head(database: &Database) -> sqlx::Result<Head> {

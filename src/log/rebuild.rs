@@ -9,9 +9,8 @@
 //! writers                 users_1   users_1                                                        users_2
 //! ```
 //!
-//! Limits: a running process keeps the layout it began with for *reading*, so tables are rebuilt while nothing else serves this
-//! log: at start, or by whoever has stopped all servers. How far a rebuild has come is not stored: one that is cut off leaves
-//! the live set as it is, and the next one begins anew.
+//! Nodes that serve meanwhile read and write the old set until the switch. How far a rebuild has come is not stored: one that is
+//! cut off leaves the live set as it is, and the next one begins anew.
 
 use std::collections::HashSet;
 use std::time::Duration;

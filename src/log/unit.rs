@@ -81,6 +81,9 @@ pub enum AppendError {
     /// The COMMIT's answer was lost and the database could not be asked since.
     #[error("it is not known whether the unit was committed")]
     Unknown,
+    /// Another release of authlog has rebuilt the read models.
+    #[error("another release of authlog has taken over this database")]
+    Superseded,
     /// The queue is full.
     #[error("too many units wait to be written")]
     Overloaded,

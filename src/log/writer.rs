@@ -133,6 +133,10 @@ impl Writer {
                 tracing::error!(%error, units, "the database failed while events were written");
                 vec![Err(AppendError::Store(error)); units]
             }
+            GroupError::Superseded => {
+                tracing::error!(units, "another release of authlog has taken over this database");
+                vec![Err(AppendError::Superseded); units]
+            }
             GroupError::CommitLost { position, unit, outcomes, models, head, error } => {
                 tracing::warn!(%error, position, units, "the answer to a COMMIT was lost; looking the units up");
                 let answer = match self.look_up(position, unit).await {

@@ -253,10 +253,15 @@ fn append_error(error: AppendError) -> ApiError {
         AppendError::Refused(_) => {
             ApiError::new(ErrorCode::InternalError).with_message("The change could not be written.").caused_by(error)
         }
-        AppendError::Store(_) | AppendError::Unknown => store_error(error),
+        AppendError::Store(_) => store_error(error),
+        AppendError::Unknown => {
+            store_error(error).with_message("It is not known whether this was done; look before you try again.")
+        }
         AppendError::Overloaded => {
             ApiError::new(ErrorCode::Unavailable).with_message("The service is busy; try again.")
         }
+        AppendError::Superseded => ApiError::new(ErrorCode::Unavailable)
+            .with_message("Another release of authlog has taken over; this one takes no more changes."),
         AppendError::Closed => ApiError::new(ErrorCode::Unavailable).with_message("The service is shutting down."),
     }
 }

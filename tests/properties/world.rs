@@ -81,7 +81,8 @@ pub async fn tables(database: &TestDatabase) -> BTreeMap<&'static str, Vec<Strin
     let reader = Reader::open(&database.location).await.unwrap();
     let (layout, mut tables) = (layout(database).await, BTreeMap::new());
     for table in TABLES {
-        let select = reader.database().dialect().select_rows(table, layout.set_of(table.name));
+        let select =
+            reader.database().dialect().select_rows(table, &format!("{}_{}", table.name, layout.set_of(table.name)));
         let rows = reader.database().texts(&format!("{select} ORDER BY t.{}", table.key), &[]).await.unwrap();
         tables.insert(table.name, rows);
     }

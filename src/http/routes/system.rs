@@ -37,7 +37,7 @@ pub struct ReadyAnswer {
     /// Position of the last event, while the database answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<i64>,
-    /// Read models that are not kept up.
+    /// Read models that are not kept up, or not by this release.
     aside: Vec<String>,
 }
 
@@ -50,9 +50,8 @@ pub async fn readyz(State(service): State<Service>) -> Response {
     let writer = service.log.takes_units();
     let answer = match service.log.read().read_head().await {
         Ok(head) => {
-            let states = head.layout.0.iter();
-            let aside: Vec<String> =
-                states.filter(|(_, state)| state.aside_since.is_some()).map(|(name, _)| name.clone()).collect();
+            let aside = head.layout.0.keys().filter(|name| head.layout.is_aside(name)).cloned();
+            let aside: Vec<String> = aside.chain(head.layout.foreign().map(str::to_owned)).collect();
             ReadyAnswer { ok: writer && aside.is_empty(), database: true, writer, position: Some(head.position), aside }
         }
         Err(error) => {
