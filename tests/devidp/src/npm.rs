@@ -69,7 +69,9 @@ impl NpmProvider {
         }
         let mut command = Command::new("node");
         command
-            .arg("server.js")
+            // Node 20 sometimes waits for itself for ever when it collects garbage while it exports a new key: there is none
+            // to collect as long as the young objects have room.
+            .args(["--min-semi-space-size=64", "--max-semi-space-size=64", "server.js"])
             .current_dir(folder)
             .env("OP_PORT", "0")
             .env("OP_EXIT_WITH_PARENT", "true")
