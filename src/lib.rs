@@ -9,6 +9,7 @@ pub mod keys;
 pub mod log;
 pub mod oidc;
 pub mod operator;
+pub mod replay;
 pub mod runtime;
 pub mod service;
 pub mod settings;

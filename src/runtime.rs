@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::keys::MasterKeySource;
+use crate::log::past::Past;
 use crate::log::{self, CommitObserver, Head, Location, OpenError, WriterHandle};
 use crate::oidc::{OidcClient, OidcError, OidcOptions};
 use crate::service::refusals::Refusals;
@@ -48,6 +49,14 @@ pub fn location(settings: &Settings) -> Location {
 /// The data directory of the settings.
 pub fn data_dir(settings: &Settings) -> DataDir {
     DataDir::new(settings.data_dir.clone())
+}
+
+/// The log of the settings, for looking back.
+///
+/// # Errors
+/// One clear line.
+pub async fn past(settings: &Settings) -> Result<Past, OpenError> {
+    Past::open(&location(settings), &master_key(settings)).await
 }
 
 /// The master key's place: `env:NAME` names an environment variable, anything else a file.

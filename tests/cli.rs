@@ -6,7 +6,9 @@ mod support;
 use std::os::unix::fs::PermissionsExt as _;
 
 use devidp::{Account, DevIdp};
+use reqwest::Method;
 use serde_json::{Value, json};
+use support::second_connection::SecondConnection;
 use support::server::{Instance, Server, flags, run};
 use support::{Backend, TestDatabase};
 
@@ -112,6 +114,67 @@ async fn refused_sign_ins_are_one_counted_event_a_reason(backend: Backend) {
     assert_eq!(counts, [json!({ "reason": "user_not_found", "count": 3 })]);
 }
 
+async fn read_models_are_compared_with_the_log_and_rebuilt_beside_the_service(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let server = &instance.server;
+    let (bob, bob_session) = server.join(&instance.owner, "bob", "developer").await;
+    let verify = async |arguments: &[&str]| {
+        run(&server.flags, &[&["projections", "verify", "--json"][..], arguments].concat()).await
+    };
+    let (code, stdout, stderr) = verify(&[]).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let outcome: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (&outcome["equal"], outcome["position"].as_u64()),
+        (&json!(true), Some(server.events().await.len() as u64))
+    );
+
+    let mut database = SecondConnection::open(&instance.database).await;
+    let damage = [
+        format!("UPDATE users_1 SET role = 'admin' WHERE id = '{bob}'"),
+        "DELETE FROM audit_1 WHERE id = 2".to_owned(),
+        "INSERT INTO unique_keys_1 (key, kind, user_id) VALUES ('of nobody', 'address', 'x')".to_owned(),
+    ];
+    for statement in damage {
+        assert_eq!(database.run(&statement).await, 1);
+    }
+    let (code, stdout, stderr) = verify(&[]).await;
+    assert_eq!((code, stderr.contains("authlog projections rebuild")), (3, true), "{stderr}");
+    let found: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<_> = found.iter().map(|row| (&row["model"], &row["key"])).collect();
+    let wrong = [("users", bob.as_str()), ("unique_keys", "of nobody"), ("audit", "2")]
+        .map(|(model, key)| (json!(model), json!(key)));
+    assert_eq!(seen[..3], [(&wrong[0].0, &wrong[0].1), (&wrong[1].0, &wrong[1].1), (&wrong[2].0, &wrong[2].1)]);
+    assert_eq!((&found[0]["live"]["role"], &found[0]["fresh"]["role"]), (&json!("admin"), &json!("developer")));
+    assert_eq!((&found[1]["fresh"], &found[2]["live"]), (&Value::Null, &Value::Null));
+    let (code, stdout, _) = run(&server.flags, &["projections", "verify", "users"]).await;
+    assert_eq!((code, stdout.contains(r#"role is "admin", should be "developer""#)), (3, true), "{stdout}");
+    assert_eq!(verify(&["sessions", "setup"]).await.0, 0);
+
+    let rebuild = ["projections", "rebuild", "--json", "users", "unique_keys", "audit"];
+    let (code, stdout, stderr) = run(&server.flags, &rebuild).await;
+    assert_eq!(code, 0, "{stderr}");
+    let outcome: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(outcome["rebuilt"], json!(["users", "unique_keys", "audit"]));
+    assert_eq!(verify(&[]).await.0, 0);
+    // The service reads and writes the new tables, and its memory knows.
+    let me = server.get("/v1/users/me", Some(&bob_session)).await.ok(200);
+    assert_eq!(me["user"]["role"], "developer");
+    let role = format!("/v1/users/{bob}/role");
+    server.call(Method::PATCH, &role, Some(&instance.owner), Some(json!({ "role": "qa_viewer" }))).await.ok(200);
+    let listed = server.get("/v1/users?q=bob", Some(&instance.owner)).await.ok(200);
+    assert_eq!(listed["users"][0]["role"], "qa_viewer");
+    let (code, _, stderr) = run(&server.flags, &["projections", "rebuild", "--all"]).await;
+    assert_eq!((code, stderr.contains("Rebuilt up to position")), (0, true), "{stderr}");
+    assert_eq!(verify(&[]).await.0, 0);
+    for arguments in
+        [&["projections", "rebuild"][..], &["projections", "rebuild", "dreams"], &["projections", "verify", "dreams"]]
+    {
+        let (code, _, stderr) = run(&server.flags, arguments).await;
+        assert_eq!(code, 2, "{stderr}");
+    }
+}
+
 async fn a_bad_argument_is_named_and_nothing_is_made(backend: Backend) {
     let database = TestDatabase::new(backend).await;
     let flags = flags(&database);
@@ -206,6 +269,7 @@ async fn reading_where_there_is_no_log_says_what_to_do() {
 }
 
 on_both_databases!(
+    read_models_are_compared_with_the_log_and_rebuilt_beside_the_service,
     a_bad_argument_is_named_and_nothing_is_made,
     whoever_may_become_owner_is_told_and_the_next_step_is_that_of_the_state,
     the_host_is_told_why_a_provider_cannot_be_used,

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::output::{Failure, line, note, time};
 use crate::data_dir::DataDirError;
+use crate::log::rebuild::Pace;
 use crate::operator::{OperatorAnswer, OperatorCommand, socket};
 use crate::runtime::{Runtime, RuntimeError, data_dir};
 use crate::settings::{Database, Seconds, Settings};
@@ -197,13 +198,22 @@ fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
 
 /// Carries a command out where the writing is done.
 async fn carry_out(settings: Settings, command: OperatorCommand) -> Result<OperatorAnswer, Failure> {
+    carry_out_and_report(settings, command, &|_| {}).await
+}
+
+/// The same; `report` hears how far it has come.
+pub(super) async fn carry_out_and_report(
+    settings: Settings,
+    command: OperatorCommand,
+    report: &(dyn Fn(OperatorAnswer) + Sync),
+) -> Result<OperatorAnswer, Failure> {
     let sqlite = matches!(settings.database, Database::Sqlite { .. });
     let data = data_dir(&settings);
     let is_new = sqlite && !data.has_database();
     let socket_file = data.socket();
     let answer = match Runtime::open(settings).await {
         Ok(runtime) => {
-            let answer = command.execute(&runtime.service).await;
+            let answer = command.execute(&runtime.service, Pace::Alone, report).await;
             runtime.close().await;
             if is_new {
                 let path = data.path().display();
@@ -214,7 +224,7 @@ async fn carry_out(settings: Settings, command: OperatorCommand) -> Result<Opera
             answer
         }
         Err(RuntimeError::DataDir(busy @ DataDirError::Busy { .. })) if sqlite => {
-            let sent = socket::send(&socket_file, &command).await;
+            let sent = socket::send(&socket_file, &command, report).await;
             sent.map_err(|error| Failure::failed(format!("{busy}; it does not answer the command line: {error}")))?
         }
         Err(error) => return Err(Failure::failed(error.to_string())),
@@ -228,6 +238,6 @@ async fn carry_out(settings: Settings, command: OperatorCommand) -> Result<Opera
     }
 }
 
-fn unexpected() -> Failure {
+pub(super) fn unexpected() -> Failure {
     Failure::failed("the running server answered something else; is it of the same version?")
 }

@@ -6,6 +6,7 @@ mod change;
 mod events;
 mod output;
 mod projections;
+mod replay;
 mod serve;
 mod show;
 
@@ -41,6 +42,8 @@ enum Command {
     Owner(OwnerCommand),
     /// Read the log
     Events(events::EventsArgs),
+    /// See how things stood at a moment of the past, folded from the log alone
+    Replay(replay::ReplayArgs),
     /// The read models that are folded from the log
     #[command(subcommand)]
     Projections(ProjectionsCommand),
@@ -81,6 +84,16 @@ enum OwnerCommand {
 enum ProjectionsCommand {
     /// Show each read model's position, version and state
     Status(JsonArgs),
+    /// Compare read models with a fresh fold of the log and show the first rows that differ (exit code 3)
+    #[command(
+        after_help = "Examples:\n  authlog projections verify\n  authlog projections verify users sessions --json"
+    )]
+    Verify(projections::VerifyArgs),
+    /// Fold the log into new tables beside the live ones, while the service goes on, and switch to them
+    #[command(
+        after_help = "Examples:\n  authlog projections rebuild --all\n  authlog projections rebuild audit users --json"
+    )]
+    Rebuild(projections::RebuildArgs),
 }
 
 /// Output for machines.
@@ -121,7 +134,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Idp(IdpCommand::Remove(args)) => change::remove_provider(settings, args).await,
         Command::Owner(OwnerCommand::Recover(args)) => change::recover_owner(settings, args).await,
         Command::Events(args) => events::events(&settings, args).await,
+        Command::Replay(args) => replay::replay(&settings, args).await,
         Command::Projections(ProjectionsCommand::Status(args)) => projections::status(&settings, args.json).await,
+        Command::Projections(ProjectionsCommand::Verify(args)) => projections::verify(&settings, args).await,
+        Command::Projections(ProjectionsCommand::Rebuild(args)) => projections::rebuild(settings, args).await,
     }
 }
 

@@ -21,6 +21,11 @@ impl Failure {
         Self { message: message.into(), exit_code: 2 }
     }
 
+    /// Exit code 3: a check found a difference.
+    pub(super) fn differs(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit_code: 3 }
+    }
+
     /// Prints the message and answers the exit code. A reader that went away is no failure worth a word.
     pub(super) fn report(self) -> ExitCode {
         note(&format!("authlog: {}", self.message));

@@ -1,11 +1,160 @@
-//! `authlog projections`: how the read models stand.
+//! `authlog projections`: how the read models stand, and making them anew.
 
+use std::io::{self, IsTerminal as _};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use projections::TABLES;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::output::{Failure, line};
-use super::show::{database_failed, reader};
+use super::change::{carry_out_and_report, unexpected};
+use super::output::{Failure, line, note};
+use super::show::{database_failed, past, reader};
+use crate::log::history::PAGE_EVENTS;
+use crate::log::rebuild::Progress;
+use crate::log::verify::{NAMED_DIFFERENCES, RowDifference};
+use crate::operator::{OperatorAnswer, OperatorCommand};
 use crate::settings::Settings;
+
+/// Where there is no terminal, so many lines tell of a whole rebuild.
+const PROGRESS_LINES: i64 = 20;
+
+#[derive(Args)]
+pub(super) struct RebuildArgs {
+    /// The read models to rebuild, as `authlog projections status` names them
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all", value_parser = model_name)]
+    names: Vec<String>,
+    /// Rebuild all of them
+    #[arg(long)]
+    all: bool,
+    /// Print one JSON object a line: progress, then the outcome
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct VerifyArgs {
+    /// The read models to compare [default: all]
+    #[arg(value_name = "NAME", value_parser = model_name)]
+    names: Vec<String>,
+    /// Print one JSON object a line: each row that differs, then the outcome
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), Failure> {
+    let past = past(settings).await?;
+    let all = TABLES.map(|table| table.name);
+    let names: Vec<&str> =
+        if args.names.is_empty() { all.to_vec() } else { args.names.iter().map(String::as_str).collect() };
+    // Rows that differ are the answer, and progress is not.
+    let shown = Shown::new(false);
+    let verified = past.verify(&names, &|progress| shown.report(progress)).await;
+    shown.end();
+    let verified = verified.map_err(|error| Failure::failed(error.to_string()))?;
+    for RowDifference { model, key, live, fresh } in &verified.differences {
+        if args.json {
+            line(&json!({ "model": model, "key": key, "live": live, "fresh": fresh }).to_string())?;
+        } else {
+            line(&format!("{model} {key}: {}", difference(live.as_ref(), fresh.as_ref())))?;
+        }
+    }
+    let equal = verified.differences.is_empty();
+    if args.json {
+        line(&json!({ "compared": names, "position": verified.position, "equal": equal }).to_string())?;
+    }
+    if !equal {
+        return Err(Failure::differs(format!(
+            "read models are not what the log says (the first {NAMED_DIFFERENCES} rows of each are shown); `authlog projections rebuild` mends them"
+        )));
+    }
+    note(&format!("Equal to a fresh fold up to position {}: {}.", verified.position, names.join(", ")));
+    Ok(())
+}
+
+/// In words: which columns differ, and how.
+fn difference(live: Option<&Value>, fresh: Option<&Value>) -> String {
+    let (Some(Value::Object(live)), Some(Value::Object(fresh))) = (live, fresh) else {
+        return if live.is_some() { "is in the table and not in the log" } else { "is missing" }.to_owned();
+    };
+    let columns = live.iter().filter(|(name, value)| fresh.get(*name) != Some(value));
+    let columns = columns.map(|(name, value)| format!("{name} is {value}, should be {}", fresh[name]));
+    columns.collect::<Vec<_>>().join("; ")
+}
+
+fn model_name(name: &str) -> Result<String, String> {
+    if TABLES.iter().any(|table| table.name == name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("there are {}", TABLES.map(|table| table.name).join(", ")))
+}
+
+pub(super) async fn rebuild(settings: Settings, args: RebuildArgs) -> Result<(), Failure> {
+    // A rebuild makes no log.
+    reader(&settings).await?;
+    let names = if args.all { TABLES.iter().map(|table| table.name.to_owned()).collect() } else { args.names.clone() };
+    let shown = Shown::new(args.json);
+    let report = |answer| {
+        if let OperatorAnswer::Rebuilding(progress) = answer {
+            shown.report(progress);
+        }
+    };
+    let command = OperatorCommand::RebuildProjections { names: names.clone() };
+    let answer = carry_out_and_report(settings, command, &report).await;
+    shown.end();
+    let OperatorAnswer::ProjectionsRebuilt { position } = answer? else { return Err(unexpected()) };
+    if args.json {
+        line(&json!({ "rebuilt": names, "position": position }).to_string())?;
+    } else {
+        note(&format!("Rebuilt up to position {position}: {}.", names.join(", ")));
+    }
+    Ok(())
+}
+
+/// How progress is shown: a bar on a terminal, a line now and then elsewhere, every step for machines.
+enum Shown {
+    Bar(ProgressBar),
+    Lines,
+    Json,
+}
+
+impl Shown {
+    fn new(json: bool) -> Self {
+        if json {
+            return Self::Json;
+        }
+        if !io::stderr().is_terminal() {
+            return Self::Lines;
+        }
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} events  {per_sec}  {eta} left");
+        Self::Bar(ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    fn report(&self, Progress { position, head }: Progress) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(u64::try_from(head).unwrap_or_default());
+                bar.set_position(u64::try_from(position).unwrap_or_default());
+            }
+            Self::Lines => {
+                // One line when another twentieth is done.
+                let done = |position: i64| position.saturating_mul(PROGRESS_LINES) / head.max(1);
+                if done(position) > done(position - i64::from(PAGE_EVENTS)) {
+                    note(&format!("{position} of {head} events"));
+                }
+            }
+            Self::Json => {
+                let _ = line(&json!({ "position": position, "head": head }).to_string());
+            }
+        }
+    }
+
+    fn end(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
 
 pub(super) async fn status(settings: &Settings, json: bool) -> Result<(), Failure> {
     let head = reader(settings).await?.read_head().await.map_err(|error| database_failed(&error))?;

@@ -5,23 +5,39 @@ use projections::{IdentityProviderRow, SetupRow};
 use serde_json::json;
 
 use super::output::{Failure, line, time};
-use crate::log::{Location, Reader};
-use crate::runtime::{data_dir, location};
+use crate::log::past::Past;
+use crate::log::{Location, OpenError, Reader};
+use crate::runtime::{self, data_dir, location};
 use crate::settings::Settings;
 
 /// Opens the log for reading.
 pub(super) async fn reader(settings: &Settings) -> Result<Reader, Failure> {
-    let location = location(settings);
-    if matches!(location, Location::Sqlite { .. }) && !data_dir(settings).has_database() {
+    require_log(settings)?;
+    Reader::open(&location(settings)).await.map_err(|error| unreadable(&error))
+}
+
+/// Opens the log for looking back.
+pub(super) async fn past(settings: &Settings) -> Result<Past, Failure> {
+    require_log(settings)?;
+    runtime::past(settings).await.map_err(|error| match error {
+        OpenError::Store(error) => unreadable(&error),
+        error => Failure::failed(error.to_string()),
+    })
+}
+
+fn require_log(settings: &Settings) -> Result<(), Failure> {
+    if matches!(location(settings), Location::Sqlite { .. }) && !data_dir(settings).has_database() {
         let path = data_dir(settings).path().display().to_string();
         return Err(Failure::failed(format!("there is no log in {path}; `authlog serve` makes one")));
     }
-    Reader::open(&location).await.map_err(|error| {
-        if is_undefined_table(&error) {
-            return Failure::failed("there is no log in this database; `authlog serve` makes one");
-        }
-        database_failed(&error)
-    })
+    Ok(())
+}
+
+fn unreadable(error: &sqlx::Error) -> Failure {
+    if is_undefined_table(error) {
+        return Failure::failed("there is no log in this database; `authlog serve` makes one");
+    }
+    database_failed(error)
 }
 
 /// What PostgreSQL says in a database that authlog has never written to.

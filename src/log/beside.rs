@@ -31,9 +31,18 @@ impl Beside {
 
     /// Waits for the log writer to be between two groups: it lets everybody know of a commit before.
     pub(super) async fn settled(&self) {
-        if self.target.dialect() == Dialect::Sqlite {
-            drop(self.gate.lock().await);
+        if let Some(gate) = self.gate() {
+            drop(gate.lock().await);
         }
+    }
+
+    pub(super) fn target(&self) -> &WriteTarget {
+        &self.target
+    }
+
+    /// What the log writer takes turns by, where only one may write.
+    pub(super) fn gate(&self) -> Option<&Mutex<()>> {
+        (self.target.dialect() == Dialect::Sqlite).then_some(&*self.gate)
     }
 
     pub(super) async fn turn(&self) -> Turn<'_> {

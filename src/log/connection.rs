@@ -212,6 +212,17 @@ impl WriteConnection {
         }
     }
 
+    /// Runs a statement without arguments; answers how many rows it touched.
+    pub async fn run_plain(&mut self, sql: &str) -> sqlx::Result<u64> {
+        match self {
+            Self::Sqlite(connection) => {
+                let sql = sql.to_owned();
+                connection.call(move |connection| Ok(connection.execute(&sql, [])? as u64)).await
+            }
+            Self::Postgres(connection) => connection.execute(sql).await.map(|done| done.rows_affected()),
+        }
+    }
+
     /// Runs a statement whose one argument is a JSON text; answers how many rows it touched.
     pub async fn run(&mut self, sql: &str, json: &str) -> sqlx::Result<u64> {
         match self {

@@ -250,6 +250,11 @@ impl Dialect {
     }
 }
 
+/// Deletes some rows of a table, whichever.
+pub fn delete_some(table: &Table, name: &str, rows: usize) -> String {
+    format!("DELETE FROM {name} WHERE {0} IN (SELECT {0} FROM {name} LIMIT {rows})", table.key)
+}
+
 /// The name of a read model's table in one set: `users_1`, `users_2`, ...
 pub fn table_name(table: &Table, set: i64) -> String {
     format!("{}_{set}", table.name)

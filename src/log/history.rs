@@ -7,11 +7,12 @@ use std::collections::HashSet;
 use aggregates::{Event, KeyId, StreamId};
 use projections::{Metadata, Recorded};
 use sqlx::postgres::PgRow;
-use sqlx::{ConnectOptions as _, PgConnection, Row as _};
+use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Row as _};
 use tokio::sync::mpsc;
 
 use super::codec::{CodecError, Keys};
 use super::connection::WriteTarget;
+use super::dialect::Dialect;
 use super::keyring::{Keyring, KeyringError};
 use super::sqlite::{self, SqliteThread};
 use super::{EventRecord, Location, SealedEvent, UnreadableEvent};
@@ -84,6 +85,37 @@ impl EventSource {
         match target {
             WriteTarget::Sqlite(file) => SqliteThread::open_to_read(file).await.map(Self::Sqlite),
             WriteTarget::Postgres(options) => options.connect().await.map(Box::new).map(Self::Postgres),
+        }
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// From the first thing that is read on, everything is as it was at that moment.
+    pub(super) async fn begin_snapshot(&mut self) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(thread) => thread.call(|connection| connection.execute_batch("BEGIN")).await,
+            Self::Postgres(connection) => {
+                // It may take longer than any statement of a server should, and rests while events are folded.
+                let sql = "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; \
+                           BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+                connection.execute(sql).await.map(drop)
+            }
+        }
+    }
+
+    /// Rows of one text column.
+    pub(super) async fn texts(&mut self, sql: &str) -> sqlx::Result<Vec<String>> {
+        match self {
+            Self::Sqlite(thread) => {
+                let sql = sql.to_owned();
+                thread.call(move |connection| sqlite::texts(connection, &sql, None)).await
+            }
+            Self::Postgres(connection) => sqlx::query_scalar(sql).fetch_all(&mut **connection).await,
         }
     }
 

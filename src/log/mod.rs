@@ -19,11 +19,13 @@ mod keyring;
 mod last_seen;
 pub mod leaf;
 mod open;
+pub mod past;
 pub mod pending;
 mod reader;
 pub mod rebuild;
 mod sqlite;
 mod unit;
+pub mod verify;
 mod writer;
 
 use std::sync::Arc;
@@ -32,7 +34,7 @@ use aggregates::{Event, KeyId, StreamId};
 use cqrs_es::{Aggregate, DomainEvent};
 use projections::{KeyedHasher, Metadata};
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 pub use codec::{CodecError, Keys, SealedEvent, keys_of, seal};
 pub use database::{Arg, Database, LoadError, Loaded};
@@ -45,6 +47,7 @@ pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
 
 use crate::keys::InstanceKeys;
 use beside::Beside;
+use rebuild::{Company, Pace, Progress, RebuildError, rebuild_in};
 use writer::Job;
 
 /// An open log. Cheap to clone; the last clone to go lets the writer finish and end.
@@ -57,6 +60,8 @@ pub struct Log {
     beside: Beside,
     queue: mpsc::Sender<Job>,
     head: watch::Receiver<i64>,
+    /// Held by a rebuild.
+    rebuilding: Arc<Mutex<()>>,
 }
 
 /// Waits for the writer to have written what it was given.
@@ -166,6 +171,24 @@ impl Log {
         A::Event: DomainEvent,
     {
         self.reader.database.load(stream).await
+    }
+
+    /// Folds the whole log into new tables for the read models named, beside whoever goes on writing, and switches to them.
+    /// `report` hears how far it has come. Dropped half-way it leaves the live tables as they are.
+    ///
+    /// # Errors
+    /// A [`RebuildError`]; the read models are as they were then.
+    pub async fn rebuild(
+        &self,
+        names: &[&str],
+        pace: Pace,
+        report: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Head, RebuildError> {
+        let _only_one = self.rebuilding.try_lock().map_err(|_| RebuildError::Busy)?;
+        let switched = |layout: &Layout| self.reader.learn(layout.clone());
+        let gate = self.beside.gate().filter(|_| pace == Pace::InTurns);
+        let company = Company { gate, report, switched: &switched };
+        rebuild_in(company, self.beside.target(), &self.keyring, &self.hasher, names).await
     }
 
     /// What can be read without writing.

@@ -150,6 +150,7 @@ pub async fn open(
         beside: Beside::new(target, gate),
         queue,
         head: head_receiver,
+        rebuilding: Arc::default(),
     };
     Ok((log, handle))
 }

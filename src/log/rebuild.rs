@@ -18,16 +18,23 @@ use std::time::Duration;
 use aggregates::KeyId;
 use projections::{FoldError, KeyedHasher, ReadModels, TABLES, Table};
 
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, MutexGuard};
+
 use super::Location;
 use super::connection::{STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
-use super::dialect::{Dialect, table_name};
+use super::dialect::{Dialect, delete_some, table_name};
 use super::group::{AUDIT, RowStatements, blames_the_data, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
-use super::history::{EventSource, History, HistoryError, OpenedEvent, OpenedPage, is_full, open};
+use super::history::{EventSource, History, HistoryError, OpenedEvent, OpenedPage, PAGE_EVENTS, is_full, open};
 use super::keyring::Keyring;
 
 /// Rows are written in one transaction when so many events have been folded: what a row went through meanwhile is written once.
 const BATCH_EVENTS: i64 = 10_000;
+/// The same on SQLite beside a service that wants to write in between: some milliseconds at a time.
+const BATCH_EVENTS_IN_TURNS: i64 = PAGE_EVENTS as i64;
+/// Rows of an old set that are deleted at once beside a service on SQLite.
+const DELETED_ROWS_IN_TURNS: usize = 500;
 /// Names the right to rebuild among the advisory locks of a PostgreSQL database.
 const TURN: i64 = 0x6175_7468_6c6f_6701;
 /// How often a node asks whether another one has finished rebuilding.
@@ -36,14 +43,56 @@ const TURN_PAUSE: Duration = Duration::from_millis(100);
 /// A rebuild failed; the live tables are as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    #[error("there is no read model {0:?}")]
+    #[error("there is no read model {0:?}; there are {list}", list = TABLES.map(|table| table.name).join(", "))]
     UnknownModel(String),
+    #[error("a rebuild is going on already; wait until it has ended")]
+    Busy,
     #[error("the database failed: {0}")]
     Store(#[from] sqlx::Error),
     #[error(transparent)]
     History(#[from] HistoryError),
     #[error("the log cannot be folded: {0}")]
     Fold(FoldError),
+}
+
+/// Whether somebody wants to write meanwhile, on SQLite, where only one can at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Nobody: whoever rebuilds holds the data directory's lock and does nothing else.
+    Alone,
+    /// A service: it is let through every few milliseconds.
+    InTurns,
+}
+
+/// How far a rebuild has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Position of the last event in the new tables.
+    pub position: i64,
+    /// Where the log ended when the rebuild began.
+    pub head: i64,
+}
+
+/// Who is there besides a rebuild.
+#[derive(Clone, Copy)]
+pub(super) struct Company<'a> {
+    /// On SQLite beside a service: what its log writer takes turns by.
+    pub gate: Option<&'a Mutex<()>>,
+    /// Hears how far it has come.
+    pub report: &'a (dyn Fn(Progress) + Sync),
+    /// Hears of the new layout before anybody writes by it.
+    pub switched: &'a (dyn Fn(&Layout) + Sync),
+}
+
+impl<'a> Company<'a> {
+    const NONE: Self = Self { gate: None, report: &|_| {}, switched: &|_| {} };
+
+    async fn turn(self) -> Option<MutexGuard<'a, ()>> {
+        match self.gate {
+            Some(gate) => Some(gate.lock().await),
+            None => None,
+        }
+    }
 }
 
 /// Why a rebuild does not simply go on.
@@ -73,10 +122,21 @@ pub async fn rebuild(
     hasher: &KeyedHasher,
     names: &[&str],
 ) -> Result<Head, RebuildError> {
+    rebuild_in(Company::NONE, &location.target()?, keyring, hasher, names).await
+}
+
+/// The same in company.
+pub(super) async fn rebuild_in(
+    company: Company<'_>,
+    target: &WriteTarget,
+    keyring: &Keyring,
+    hasher: &KeyedHasher,
+    names: &[&str],
+) -> Result<Head, RebuildError> {
     if let Some(unknown) = names.iter().find(|name| TABLES.iter().all(|table| table.name != **name)) {
         return Err(RebuildError::UnknownModel((*unknown).to_owned()));
     }
-    run(&location.target()?, keyring, hasher, |_, table| names.contains(&table.name)).await
+    run(company, target, keyring, hasher, |_, table| names.contains(&table.name)).await
 }
 
 /// Rebuilds what [`is_outdated`]. Nodes that start together take turns, and the later ones find nothing left to do.
@@ -85,7 +145,7 @@ pub(super) async fn rebuild_outdated(
     keyring: &Keyring,
     hasher: &KeyedHasher,
 ) -> Result<Head, RebuildError> {
-    run(target, keyring, hasher, is_outdated).await
+    run(Company::NONE, target, keyring, hasher, is_outdated).await
 }
 
 /// Whether a read model's table is not there or was filled by another version of its fold.
@@ -100,6 +160,7 @@ pub(super) fn next_set(layout: &Layout, table: &Table) -> TableState {
 }
 
 async fn run(
+    company: Company<'_>,
     target: &WriteTarget,
     keyring: &Keyring,
     hasher: &KeyedHasher,
@@ -117,7 +178,20 @@ async fn run(
     let new = tables.iter().map(|table| (table.name.to_owned(), next_set(&head.layout, table)));
     let layout = Layout(new.collect());
     let opened = HashSet::new();
-    let mut rebuild = Rebuild { target, connection, dialect, keyring, hasher, tables, layout, checkpoint: 0, opened };
+    let began_at = head.position;
+    let mut rebuild = Rebuild {
+        company,
+        target,
+        connection,
+        dialect,
+        keyring,
+        hasher,
+        tables,
+        layout,
+        began_at,
+        checkpoint: 0,
+        opened,
+    };
     let head = rebuild.until_done().await?;
     rebuild.drop_old_sets().await;
     rebuild.connection.close().await;
@@ -144,6 +218,7 @@ async fn read_head(connection: &mut WriteConnection, sql: &str) -> sqlx::Result<
 }
 
 struct Rebuild<'a> {
+    company: Company<'a>,
     target: &'a WriteTarget,
     connection: WriteConnection,
     dialect: Dialect,
@@ -152,6 +227,8 @@ struct Rebuild<'a> {
     tables: Vec<&'static Table>,
     /// Of the new tables, and of no others.
     layout: Layout,
+    /// The head when the rebuild began.
+    began_at: i64,
     /// Position of the last event in the new tables.
     checkpoint: i64,
     /// The keys of persons that have opened something so far.
@@ -188,11 +265,16 @@ impl Rebuild<'_> {
         for state in self.layout.0.values_mut() {
             state.aside_since = None;
         }
-        for table in &self.tables {
+        // Until the switch a crash costs nothing but the rebuild.
+        self.flush_commits(false).await?;
+        for table in self.tables.clone() {
             let set = self.layout.set_of(table.name);
-            self.connection.simple(&format!("DROP TABLE IF EXISTS {}", table_name(table, set))).await?;
-            if let Some(create) = self.dialect.create(table, set).first() {
-                self.connection.simple(create).await?;
+            self.drop_table(table, set).await?;
+            // In turns the indexes are made at once and grow with the rows: to make one of a million rows takes a second.
+            let made = if self.company.gate.is_some() { usize::MAX } else { 1 };
+            for statement in self.dialect.create(table, set).iter().take(made) {
+                let _turn = self.company.turn().await;
+                self.connection.simple(statement).await?;
             }
         }
         Ok(())
@@ -219,6 +301,7 @@ impl Rebuild<'_> {
         let mut history = History::read(source, self.keyring.clone(), self.checkpoint);
         let mut batch = self.empty_batch();
         let mut folded = self.checkpoint;
+        let batch_events = if self.company.gate.is_some() { BATCH_EVENTS_IN_TURNS } else { BATCH_EVENTS };
         while let Some(page) = history.next().await {
             let page = page?;
             if !is_full(page.events.len()) {
@@ -227,17 +310,20 @@ impl Rebuild<'_> {
             self.notice_erasures(&page)?;
             self.fold(&mut batch, &page.events).await?;
             folded = page.events.last().map_or(folded, |event| event.record.position);
-            if folded - self.checkpoint >= BATCH_EVENTS {
-                self.connection.begin().await?;
-                self.write(std::mem::replace(&mut batch, self.empty_batch())).await?;
-                self.connection.commit().await?;
-                self.checkpoint = folded;
+            if folded - self.checkpoint >= batch_events {
+                self.write_batch(std::mem::replace(&mut batch, self.empty_batch()), folded).await?;
             }
         }
+        self.write_batch(batch, folded).await
+    }
+
+    async fn write_batch(&mut self, batch: ReadModels, folded: i64) -> Result<(), Setback> {
+        let _turn = self.company.turn().await;
         self.connection.begin().await?;
         self.write(batch).await?;
         self.connection.commit().await?;
         self.checkpoint = folded;
+        (self.company.report)(Progress { position: folded, head: self.began_at.max(folded) });
         Ok(())
     }
 
@@ -281,6 +367,9 @@ impl Rebuild<'_> {
     }
 
     async fn make_indexes(&mut self) -> sqlx::Result<()> {
+        if self.company.gate.is_some() {
+            return Ok(());
+        }
         for table in &self.tables {
             for statement in self.dialect.create(table, self.layout.set_of(table.name)).iter().skip(1) {
                 self.connection.simple(statement).await?;
@@ -292,6 +381,8 @@ impl Rebuild<'_> {
     /// Folds the last stretch under the head's lock and puts the new tables in force; `None` when there is more than a page to
     /// fold again.
     async fn switch(&mut self) -> Result<Option<Head>, Setback> {
+        self.flush_commits(true).await?;
+        let _turn = self.company.turn().await;
         let mut head = self.connection.begin_with_head().await?;
         if self.dialect == Dialect::Postgres {
             // From here on others wait.
@@ -313,18 +404,44 @@ impl Rebuild<'_> {
         let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
         self.connection.run(self.dialect.set_head(), &argument).await?;
         self.connection.commit().await?;
+        (self.company.switched)(&head.layout);
         Ok(Some(head))
+    }
+
+    /// Whether SQLite waits for the disk at every commit.
+    async fn flush_commits(&mut self, flush: bool) -> sqlx::Result<()> {
+        match self.dialect {
+            Dialect::Sqlite if flush => self.connection.simple("PRAGMA synchronous = FULL").await,
+            Dialect::Sqlite => self.connection.simple("PRAGMA synchronous = NORMAL").await,
+            Dialect::Postgres => Ok(()),
+        }
     }
 
     /// Nobody asks the old tables any more. One that cannot be dropped now is dropped after the next rebuild.
     async fn drop_old_sets(&mut self) {
-        for table in &self.tables {
+        for table in self.tables.clone() {
             for set in 1..self.layout.set_of(table.name) {
-                let name = table_name(table, set);
-                if let Err(error) = self.connection.simple(&format!("DROP TABLE IF EXISTS {name}")).await {
-                    tracing::warn!(%error, name, "an old table could not be dropped");
+                if let Err(error) = self.drop_table(table, set).await {
+                    tracing::warn!(%error, name = table_name(table, set), "an old table could not be dropped");
                 }
             }
         }
+    }
+
+    async fn drop_table(&mut self, table: &Table, set: i64) -> sqlx::Result<()> {
+        let name = table_name(table, set);
+        if let Some(gate) = self.company.gate {
+            // To drop a large table at once would keep the writer waiting.
+            let some = delete_some(table, &name, DELETED_ROWS_IN_TURNS);
+            loop {
+                let _turn = gate.lock().await;
+                match self.connection.run_plain(&some).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+        }
+        let _turn = self.company.turn().await;
+        self.connection.simple(&format!("DROP TABLE IF EXISTS {name}")).await
     }
 }

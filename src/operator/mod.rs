@@ -9,6 +9,7 @@ use aggregates::{EmailAddress, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, ErrorCode};
+use crate::log::rebuild::{Pace, Progress, RebuildError};
 use crate::service::recover::RecoverBy;
 use crate::service::setup::NewProvider;
 use crate::service::{CallContext, Service};
@@ -39,6 +40,9 @@ pub enum OperatorCommand {
         email: Option<String>,
         ttl_seconds: i64,
     },
+    RebuildProjections {
+        names: Vec<String>,
+    },
 }
 
 /// What came of it.
@@ -59,6 +63,11 @@ pub enum OperatorAnswer {
     RecoveryOpened {
         expires_at: UnixSeconds,
     },
+    /// Not the last word: how far it has come.
+    Rebuilding(Progress),
+    ProjectionsRebuilt {
+        position: i64,
+    },
     Refused {
         code: String,
         message: String,
@@ -69,9 +78,14 @@ pub enum OperatorAnswer {
 }
 
 impl OperatorCommand {
-    /// Carries the command out.
-    pub async fn execute(self, service: &Service) -> OperatorAnswer {
-        match self.attempt(service).await {
+    /// Carries the command out. `report` hears how far a long one has come.
+    pub async fn execute(
+        self,
+        service: &Service,
+        pace: Pace,
+        report: &(dyn Fn(OperatorAnswer) + Sync),
+    ) -> OperatorAnswer {
+        match self.attempt(service, pace, report).await {
             Ok(answer) => answer,
             Err(error) => {
                 error.log();
@@ -81,7 +95,12 @@ impl OperatorCommand {
         }
     }
 
-    async fn attempt(self, service: &Service) -> Result<OperatorAnswer, ApiError> {
+    async fn attempt(
+        self,
+        service: &Service,
+        pace: Pace,
+        report: &(dyn Fn(OperatorAnswer) + Sync),
+    ) -> Result<OperatorAnswer, ApiError> {
         let context = CallContext::default();
         match self {
             Self::IssueBootstrapToken { ttl_seconds, owner } => {
@@ -116,6 +135,24 @@ impl OperatorCommand {
                 let expires_at = service.recover_owner(&context, by, ttl_seconds).await?;
                 Ok(OperatorAnswer::RecoveryOpened { expires_at })
             }
+            Self::RebuildProjections { names } => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let report = |progress| report(OperatorAnswer::Rebuilding(progress));
+                let head = service.log.rebuild(&names, pace, &report).await.map_err(rebuild_error)?;
+                Ok(OperatorAnswer::ProjectionsRebuilt { position: head.position })
+            }
+        }
+    }
+}
+
+fn rebuild_error(error: RebuildError) -> ApiError {
+    match error {
+        RebuildError::UnknownModel(_) => ApiError::new(ErrorCode::InvalidInput).worded(&error),
+        RebuildError::Busy => ApiError::new(ErrorCode::Unavailable).worded(&error),
+        RebuildError::Store(_) | RebuildError::History(_) | RebuildError::Fold(_) => {
+            ApiError::new(ErrorCode::StoreError)
+                .with_message("The rebuild failed; the read models are as they were.")
+                .caused_by(error)
         }
     }
 }

@@ -1,17 +1,22 @@
-//! The Unix socket between the command line and the running server: one line of JSON there, one line back.
+//! The Unix socket between the command line and the running server: one line of JSON there, one line back. Before that line others
+//! may say how far a long command has come; a command of that kind ends when its caller goes away.
 
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{OperatorAnswer, OperatorCommand};
+use crate::log::rebuild::Pace;
 use crate::service::Service;
 
 /// Bytes of a command at most.
@@ -78,27 +83,51 @@ async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
     let mut line = String::new();
     let mut bounded = BufReader::new(read.take(MAX_COMMAND_BYTES));
     tokio::time::timeout(COMMAND_TIMEOUT, bounded.read_line(&mut line)).await??;
+    let (note, mut notes) = mpsc::unbounded_channel();
+    let report = move |answer| drop(note.send(answer));
     let answer = match serde_json::from_str::<OperatorCommand>(&line) {
-        Ok(command) => command.execute(service).await,
+        Ok(command) => {
+            let mut executing = pin!(command.execute(service, Pace::InTurns, &report));
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(note) = notes.recv() => write_line(&mut write, &note).await?,
+                    answer = &mut executing => break answer,
+                }
+            }
+        }
         Err(error) => {
             OperatorAnswer::Refused { code: "invalid_input".to_owned(), message: error.to_string(), cause: None }
         }
     };
-    let mut text = serde_json::to_vec(&answer)?;
+    write_line(&mut write, &answer).await
+}
+
+async fn write_line(write: &mut OwnedWriteHalf, answer: &OperatorAnswer) -> io::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
     text.push(b'\n');
     write.write_all(&text).await
 }
 
-/// Sends a command to the running server.
+/// Sends a command to the running server; `report` hears how far a long one has come.
 ///
 /// # Errors
 /// When nobody listens or the answer does not come.
-pub async fn send(path: &Path, command: &OperatorCommand) -> io::Result<OperatorAnswer> {
+pub async fn send(
+    path: &Path,
+    command: &OperatorCommand,
+    report: &(dyn Fn(OperatorAnswer) + Sync),
+) -> io::Result<OperatorAnswer> {
     let mut stream = UnixStream::connect(path).await?;
     let mut text = serde_json::to_vec(command)?;
     text.push(b'\n');
     stream.write_all(&text).await?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).await?;
-    Ok(serde_json::from_str(&line)?)
+    let mut lines = BufReader::new(stream).lines();
+    loop {
+        let line = lines.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        match serde_json::from_str(&line)? {
+            note @ OperatorAnswer::Rebuilding(_) => report(note),
+            answer => return Ok(answer),
+        }
+    }
 }

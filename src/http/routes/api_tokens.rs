@@ -33,7 +33,7 @@ pub struct ApiToken {
 }
 
 impl ApiToken {
-    fn of(row: ApiTokenRow, last_used_at: Option<UnixSeconds>) -> Self {
+    pub(crate) fn of(row: ApiTokenRow, last_used_at: Option<UnixSeconds>) -> Self {
         Self {
             id: row.id.0,
             name: row.name,

@@ -1,6 +1,7 @@
 //! `/v1/sessions...`.
 
 use aggregates::{SessionId, UserId};
+use projections::SessionRow;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -57,6 +58,14 @@ impl From<ListedSession> for Session {
             user_agent: listed.row.user_agent,
             current: listed.current,
         }
+    }
+}
+
+impl Session {
+    /// As the log alone tells it; `None` for a setup session.
+    pub(crate) fn as_recorded(row: SessionRow) -> Option<Self> {
+        let (user_id, last_seen_at) = (row.user_id?, row.created_at);
+        Some(ListedSession { row, user_id, last_seen_at, current: false }.into())
     }
 }
 

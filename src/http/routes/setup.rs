@@ -32,19 +32,25 @@ pub struct StatusAnswer {
     remote_auth_mode: &'static str,
 }
 
+impl StatusAnswer {
+    pub(crate) fn of(instance_id: InstanceId, state: SetupState) -> Self {
+        let ready = state == SetupState::Ready;
+        Self {
+            instance_id: instance_id.0,
+            state: state.as_str(),
+            setup_mode: !ready,
+            is_configured: ready,
+            runtime_mode: "remote",
+            remote_auth_mode: "oidc",
+        }
+    }
+}
+
 /// Where setup stands
 #[utoipa::path(get, path = "/v1/public/setup-status", tag = "setup", responses((status = 200, body = StatusAnswer)))]
 pub async fn status(State(service): State<Service>) -> Result<Json<StatusAnswer>, ApiError> {
     let status = service.setup_status().await?;
-    let ready = status.state == SetupState::Ready;
-    Ok(Json(StatusAnswer {
-        instance_id: status.instance_id.0,
-        state: status.state.as_str(),
-        setup_mode: !ready,
-        is_configured: ready,
-        runtime_mode: "remote",
-        remote_auth_mode: "oidc",
-    }))
+    Ok(Json(StatusAnswer::of(status.instance_id, status.state)))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -1,0 +1,112 @@
+//! A log that is open for looking back: its events with their keys, and the position that belongs to a moment.
+
+use aggregates::{KeyId, StreamId};
+use projections::KeyedHasher;
+
+use super::history::{EventSource, History, HistoryError, OpenedEvent, PAGE_EVENTS, open};
+use super::keyring::Keyring;
+use super::reader::Reader;
+use super::rebuild::Progress;
+use super::verify::{Verified, VerifyError, verify};
+use super::{Location, OpenError};
+use crate::keys::{InstanceKeys, MasterKey, MasterKeySource};
+
+/// What it takes to fold a log again. Nothing here writes.
+#[derive(Clone, Debug)]
+pub struct Past {
+    location: Location,
+    reader: Reader,
+    keyring: Keyring,
+    hasher: KeyedHasher,
+}
+
+impl Past {
+    /// Opens a log that is there, beside whoever writes to it.
+    ///
+    /// # Errors
+    /// An [`OpenError`] with one clear line.
+    pub async fn open(location: &Location, master_key: &MasterKeySource) -> Result<Self, OpenError> {
+        let reader = Reader::open(location).await?;
+        let keyring = Keyring::new(MasterKey::load(master_key, false)?, reader.database().clone());
+        let instance_key = keyring.read(&KeyId::Instance).await?.ok_or(OpenError::NoInstanceKey)?;
+        let hasher = KeyedHasher::new(InstanceKeys::derive(&instance_key).unique.bytes());
+        Ok(Self { location: location.clone(), reader, keyring, hasher })
+    }
+
+    pub fn hasher(&self) -> &KeyedHasher {
+        &self.hasher
+    }
+
+    /// The position of the last event.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn head(&self) -> sqlx::Result<i64> {
+        Ok(self.reader.read_head().await?.position)
+    }
+
+    /// The log after a position.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn history(&self, after: i64) -> Result<History, HistoryError> {
+        let source = EventSource::open(&self.location.target()?).await?;
+        Ok(History::read(source, self.keyring.clone(), after))
+    }
+
+    /// Compares read models with a fresh fold, beside whoever writes; `report` hears how far it has come.
+    ///
+    /// # Errors
+    /// When the log or the rows cannot be read.
+    pub async fn verify(&self, names: &[&str], report: &(dyn Fn(Progress) + Sync)) -> Result<Verified, VerifyError> {
+        let source = EventSource::open(&self.location.target()?).await?;
+        verify(source, &self.keyring, &self.hasher, names, report).await
+    }
+
+    /// The events of one stream up to a position, in order. Streams are short.
+    ///
+    /// # Errors
+    /// When the database fails or an event cannot be read.
+    pub async fn stream(&self, stream: &StreamId, up_to: i64) -> Result<Vec<OpenedEvent>, HistoryError> {
+        let mut events = Vec::new();
+        let mut after = 0;
+        loop {
+            let page = self.reader.events(after, PAGE_EVENTS.into(), Some(stream), None).await?;
+            let Some(last) = page.last() else { return Ok(events) };
+            after = last.position;
+            let page = page.into_iter().filter(|event| event.position <= up_to).collect();
+            events.extend(open(page, &self.keyring).await?.events);
+            if after >= up_to {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// The position of the last event recorded at this time or before, 0 when there is none. Positions have no gap and times never
+    /// run backwards, so halving the distance finds it without an index.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn position_at(&self, unix_micros: i64) -> sqlx::Result<i64> {
+        let (mut known_before, mut known_after) = (0, self.head().await? + 1);
+        while known_after - known_before > 1 {
+            let middle = known_before + (known_after - known_before) / 2;
+            if self.recorded_at(middle).await? <= unix_micros {
+                known_before = middle;
+            } else {
+                known_after = middle;
+            }
+        }
+        Ok(known_before)
+    }
+
+    /// When an event was recorded, in microseconds since 1970.
+    ///
+    /// # Errors
+    /// When the database fails or there is no such event.
+    pub async fn recorded_at(&self, position: i64) -> sqlx::Result<i64> {
+        let events = self.reader.events(position - 1, 1, None, None).await?;
+        let event = events.first().filter(|event| event.position == position);
+        event.map(|event| event.recorded_at).ok_or(sqlx::Error::RowNotFound)
+    }
+}

@@ -1,0 +1,14 @@
+//! What was true at a moment of the past, folded from the log alone.
+//!
+//! The folds are those of the read models, on rows that live in memory only: asking about the past needs no table and changes
+//! none. What has been erased is erased in every past moment, too.
+//!
+//! Architecture invariant: nothing here writes, reads a read model's table, or reads the clock.
+
+mod diff;
+mod shown;
+mod state;
+
+pub use diff::{Change, Difference, differences};
+pub use shown::{Item, Shown};
+pub use state::{ReplayError, State};
