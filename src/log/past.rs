@@ -50,8 +50,7 @@ impl Past {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn history(&self, after: i64) -> Result<History, HistoryError> {
-        let source = EventSource::open(&self.location.target()?).await?;
-        Ok(History::read(source, self.keyring.clone(), after))
+        History::open(&self.location, &self.keyring, after).await
     }
 
     /// Compares read models with a fresh fold, beside whoever writes; `report` hears how far it has come.
