@@ -60,6 +60,16 @@ pub enum UserEvent {
     UserEnabled {
         enabled_by: UserId,
     },
+    /// The person is forgotten: their sessions and API tokens end, address and identity are free again, their key is destroyed
+    /// with this event, and so is what it says of them.
+    UserErased {
+        address: Protected,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<LinkedIdentity>,
+        /// Absent when somebody on the host did it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        erased_by: Option<UserId>,
+    },
     /// Ends all sessions of the user but `kept`, which moves to the new epoch by an event of its own.
     SessionsRevoked {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +107,7 @@ domain_event!(UserEvent {
     RoleChanged => "1",
     UserDisabled => "1",
     UserEnabled => "1",
+    UserErased => "1",
     SessionsRevoked => "1",
     OwnerRecoveryOpened => "1",
     OwnerIdentityReplaced => "1",
@@ -115,6 +126,10 @@ impl ProtectedFields for UserEvent {
             Self::OwnerDiscarded { address, identity } => {
                 present([("address", Some(address)), ("identity.subject", Some(&mut identity.subject))])
             }
+            Self::UserErased { address, identity, .. } => present([
+                ("address", Some(address)),
+                ("identity.subject", identity.as_mut().map(|identity| &mut identity.subject)),
+            ]),
             Self::UserInvited { address, .. } => present([("address", Some(address))]),
             Self::InvitationAccepted { identity, profile } => present([
                 ("identity.subject", Some(&mut identity.subject)),
@@ -179,6 +194,12 @@ pub enum UserCommand {
         actor: Actor,
         user_id: UserId,
     },
+    /// By the owner, or without an actor by somebody on the host.
+    Erase {
+        actor: Option<Actor>,
+        address: Protected,
+        identity: Option<LinkedIdentity>,
+    },
     RevokeSessions {
         actor: Actor,
         user_id: UserId,
@@ -228,7 +249,8 @@ pub struct User {
     /// Whether a provider's identity is linked; an account without one waits to be claimed.
     pub linked: bool,
     pub disabled: bool,
-    pub discarded: bool,
+    /// Discarded or erased: there is no such user any more.
+    pub gone: bool,
     /// Sessions and API tokens opened under an earlier epoch are dead.
     pub session_epoch: u64,
     pub token_epoch: u64,
@@ -238,7 +260,7 @@ pub struct User {
 impl User {
     /// The status, or `None` for a stream that holds no account.
     pub fn status(&self) -> Option<Status> {
-        self.role.filter(|_| !self.discarded).map(|_| match (self.disabled, self.linked) {
+        self.role.filter(|_| !self.gone).map(|_| match (self.disabled, self.linked) {
             (true, _) => Status::Disabled,
             (false, true) => Status::Active,
             (false, false) => Status::Invited,
@@ -348,6 +370,15 @@ impl User {
                 }
                 UserEvent::UserEnabled { enabled_by: actor.user_id }
             }
+            UserCommand::Erase { actor, address, identity } => {
+                if actor.is_some_and(|actor| actor.role != Role::Owner) {
+                    return Err(UserError::Forbidden("only the owner erases users"));
+                }
+                if self.existing_role()? == Role::Owner {
+                    return Err(UserError::Forbidden("the owner is not erased: there is always one"));
+                }
+                UserEvent::UserErased { address, identity, erased_by: actor.map(|actor| actor.user_id) }
+            }
             UserCommand::RevokeSessions { actor, user_id, kept } => {
                 self.may_be_ended_by(actor, user_id)?;
                 UserEvent::SessionsRevoked { revoked_by: Some(actor.user_id), kept }
@@ -421,8 +452,8 @@ impl Aggregate for User {
                 self.role = Some(Role::Owner);
                 self.linked = true;
             }
-            UserEvent::OwnerDiscarded { .. } => {
-                self.discarded = true;
+            UserEvent::OwnerDiscarded { .. } | UserEvent::UserErased { .. } => {
+                self.gone = true;
                 self.linked = false;
                 self.session_epoch += 1;
                 self.token_epoch += 1;

@@ -133,7 +133,7 @@ fn clear_events() -> Vec<Event> {
         .collect()
 }
 
-fn clear_user_events() -> [UserEvent; 12] {
+fn clear_user_events() -> [UserEvent; 13] {
     [
         UserEvent::OwnerRegistered { address: clear(OWNER), identity: identity(OWNER), profile: profile(OWNER) },
         UserEvent::OwnerDiscarded { address: clear(OWNER), identity: identity(OWNER) },
@@ -143,6 +143,7 @@ fn clear_user_events() -> [UserEvent; 12] {
         UserEvent::RoleChanged { role: Role::Admin, changed_by: OWNER },
         UserEvent::UserDisabled { disabled_by: OWNER },
         UserEvent::UserEnabled { enabled_by: OWNER },
+        UserEvent::UserErased { address: clear(ANNA), identity: Some(identity(ANNA)), erased_by: Some(OWNER) },
         UserEvent::SessionsRevoked { revoked_by: Some(OWNER), kept: Some(SESSION) },
         UserEvent::OwnerRecoveryOpened {
             subject: Some(clear(OWNER)),

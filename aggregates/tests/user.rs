@@ -37,6 +37,11 @@ fn enabled() -> UserEvent {
     UserEvent::UserEnabled { enabled_by: OWNER }
 }
 
+fn erased() -> UserEvent {
+    let (address, identity) = (address_of(ANNA), Some(identity_of(ANNA)));
+    UserEvent::UserErased { address, identity, erased_by: Some(OWNER) }
+}
+
 fn unlinked() -> UserEvent {
     UserEvent::IdentityUnlinked { released: identity_of(ANNA) }
 }
@@ -87,6 +92,10 @@ fn disable() -> UserCommand {
 
 fn enable() -> UserCommand {
     UserCommand::Enable { actor: THE_OWNER, user_id: ANNA }
+}
+
+fn erase(actor: Option<Actor>) -> UserCommand {
+    UserCommand::Erase { actor, address: address_of(ANNA), identity: Some(identity_of(ANNA)) }
 }
 
 fn revoke_sessions(kept: Option<SessionId>) -> UserCommand {
@@ -188,6 +197,40 @@ fn only_an_owner_is_discarded_and_only_once() {
     let other = || refused(UserError::Forbidden("only an owner is discarded"));
     let expected = [not_found(), other(), other(), other(), other(), done(discarded()), not_found()];
     assert_eq!(answers(&discard()), expected);
+}
+
+#[test]
+fn anybody_but_the_owner_can_be_erased() {
+    let owner = || refused(UserError::Forbidden("the owner is not erased: there is always one"));
+    let gone = || done(erased());
+    let expected = [not_found(), gone(), gone(), gone(), gone(), owner(), not_found()];
+    assert_eq!(answers(&erase(Some(THE_OWNER))), expected);
+    let on_the_host =
+        UserEvent::UserErased { address: address_of(ANNA), identity: Some(identity_of(ANNA)), erased_by: None };
+    given(active()).when(erase(None)).then_expect_events(vec![on_the_host]);
+}
+
+#[test]
+fn only_the_owner_erases() {
+    for role in [Role::Admin, Role::Developer, Role::QaViewer] {
+        for history in [absent(), active(), owner()] {
+            let refused = given(history).when(erase(Some(signed_in(BOB, role)))).inspect_result();
+            assert_eq!(refused, Err(UserError::Forbidden("only the owner erases users")));
+        }
+    }
+}
+
+#[test]
+fn somebody_who_was_erased_is_not_there_any_more() {
+    let history = || [active(), vec![erased()]].concat();
+    let after = |command| given(history()).when(command).inspect_result();
+    let commands = [disable(), enable(), change_role(Role::Admin), change_profile(), revoke_sessions(None), unlink()];
+    for command in commands.into_iter().chain([erase(None), erase(Some(THE_OWNER))]) {
+        assert_eq!(after(command.clone()), not_found(), "{command:?}");
+    }
+    assert_eq!(after(accept()), refused(UserError::NotInvited));
+    assert_eq!(after(invite()), exists());
+    assert_eq!(folded::<User>(&history()).acting_role(), None);
 }
 
 #[test]
@@ -382,6 +425,7 @@ fn each_event_ends_exactly_the_sessions_and_tokens_it_says() {
         (owner(), recovery_opened(NOW), (0, 0)),
         (owner(), replaced(), (1, 1)),
         (owner(), discarded(), (1, 1)),
+        (active(), erased(), (1, 1)),
     ];
     for (history, event, rise) in table {
         let before = folded::<User>(&history);

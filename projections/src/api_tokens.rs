@@ -38,11 +38,16 @@ impl Row for ApiTokenRow {
             Column::integer("token_epoch"),
         ],
         key: "id",
+        owner: Some("user_id"),
         indexes: &[Index::unique(&["token_hash"]), Index::on(&["user_id", "created_at"])],
     };
 
     fn key(&self) -> Key {
         Key::Id(self.id.0)
+    }
+
+    fn owner(&self) -> Option<UserId> {
+        Some(self.user_id)
     }
 }
 

@@ -43,6 +43,7 @@ impl Row for AuditRow {
             Column::integer("created_at"),
         ],
         key: "id",
+        owner: None,
         indexes: &[
             Index::on(&["created_at", "id"]),
             Index::on(&["actor_id", "id"]),
@@ -193,6 +194,7 @@ fn describe_user(event: &UserEvent) -> (&'static str, Details<'_>) {
         UserEvent::RoleChanged { role, .. } => ("role_changed", Details { role: Some(*role), ..none }),
         UserEvent::UserDisabled { .. } => ("user_disabled", none),
         UserEvent::UserEnabled { .. } => ("user_enabled", none),
+        UserEvent::UserErased { .. } => ("user_erased", none),
         UserEvent::SessionsRevoked { kept, .. } => ("sessions_revoked", Details { session_id: *kept, ..none }),
         UserEvent::OwnerRecoveryOpened { subject, address, expires_at } => {
             let recovery = match (subject, address) {

@@ -36,6 +36,7 @@ impl Row for IdentityProviderRow {
             Column::integer("configured_at").nullable(),
         ],
         key: "id",
+        owner: None,
         indexes: &[],
     };
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use aggregates::Event;
+use aggregates::{Event, UserEvent};
 
 use crate::{
     AnyRows, ApiTokenRow, AuditRow, FoldError, IdentityProviderRow, KeyedHasher, Recorded, Row, Rows, SessionRow,
@@ -86,6 +86,12 @@ impl ReadModels {
                 if self.unique_keys.is_selected() {
                     unique_keys::need(&mut self.unique_keys, event, hasher);
                 }
+                if let UserEvent::UserErased { .. } = event
+                    && let Ok(user) = stream_id(recorded)
+                {
+                    self.sessions.need_all_of(user);
+                    self.api_tokens.need_all_of(user);
+                }
             }
             Event::ApiToken(event) if self.api_tokens.is_selected() => {
                 if let Ok(token) = stream_id(recorded) {
@@ -130,13 +136,17 @@ impl ReadModels {
                 let session = stream_id(recorded).map_err(|reason| Rows::<SessionRow>::broken(recorded, reason))?;
                 sessions::fold(&mut self.sessions, recorded, session, event)
             }
-            Event::User(event) if self.users.is_selected() || self.unique_keys.is_selected() => {
+            Event::User(event) => {
                 let user = stream_id(recorded).map_err(|reason| Rows::<UserRow>::broken(recorded, reason))?;
                 if self.unique_keys.is_selected() {
                     unique_keys::fold(&mut self.unique_keys, recorded, user, event, hasher)?;
                 }
                 if self.users.is_selected() {
                     users::fold(&mut self.users, recorded, user, event, hasher)?;
+                }
+                if let UserEvent::UserErased { .. } = event {
+                    self.sessions.delete_all_of(recorded, user)?;
+                    self.api_tokens.delete_all_of(recorded, user)?;
                 }
                 Ok(())
             }
@@ -148,9 +158,7 @@ impl ReadModels {
                 identity_provider::fold(&mut self.identity_provider, recorded, event)
             }
             // Nobody who is selected folds it.
-            Event::Setup(_) | Event::Session(_) | Event::User(_) | Event::ApiToken(_) | Event::IdentityProvider(_) => {
-                Ok(())
-            }
+            Event::Setup(_) | Event::Session(_) | Event::ApiToken(_) | Event::IdentityProvider(_) => Ok(()),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aggregates::UserId;
 use serde::Serialize;
 
 use crate::value::{Object, values_of};
@@ -75,6 +76,8 @@ pub struct Rows<R: Row> {
     entries: BTreeMap<Key, Entry<R>>,
     /// Needed and not yet supplied.
     missing: BTreeSet<Key>,
+    /// Users all of whose rows are needed and not yet supplied.
+    missing_of: BTreeSet<Key>,
     /// What each change since [`Rows::begin`] replaced, oldest first; `None` where there was no entry.
     undo: Vec<(Key, Option<Folded<R>>)>,
     selected: bool,
@@ -82,7 +85,13 @@ pub struct Rows<R: Row> {
 
 impl<R: Row> Default for Rows<R> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), missing: BTreeSet::new(), undo: Vec::new(), selected: true }
+        Self {
+            entries: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            missing_of: BTreeSet::new(),
+            undo: Vec::new(),
+            selected: true,
+        }
     }
 }
 
@@ -107,6 +116,13 @@ impl<R: Row> Rows<R> {
     /// Marks a row that an event of the batch makes, being the first of its stream or the only one of its row: none is loaded.
     pub fn need_new(&mut self, key: Key) {
         self.entries.entry(key).or_insert(Entry::untouched(Stored::Absent));
+    }
+
+    /// Marks every row of a user that the store holds, however many. The table has an owner column.
+    pub(crate) fn need_all_of(&mut self, user: UserId) {
+        if self.selected {
+            self.missing_of.insert(Key::Id(user.0));
+        }
     }
 
     /// The keys that are needed and not yet supplied, in order.
@@ -135,6 +151,7 @@ impl<R: Row> Rows<R> {
         for key in std::mem::take(&mut self.missing) {
             self.settle(key, None);
         }
+        self.missing_of.clear();
     }
 
     /// The row as it is after the folds so far; `None` when there is none or it has not been supplied.
@@ -193,6 +210,20 @@ impl<R: Row> Rows<R> {
         Ok(())
     }
 
+    /// Deletes every row of a user.
+    pub(crate) fn delete_all_of(&mut self, event: &Recorded<'_>, user: UserId) -> Result<(), FoldError> {
+        if self.missing_of.contains(&Key::Id(user.0)) {
+            return Err(Self::broken(event, "the rows of a user were not loaded"));
+        }
+        let is_theirs = |entry: &Entry<R>| entry.now().is_some_and(|row| row.owner() == Some(user));
+        let theirs: Vec<Key> =
+            self.entries.iter().filter(|(_, entry)| is_theirs(entry)).map(|(key, _)| key.clone()).collect();
+        for key in theirs {
+            self.remove(key);
+        }
+        Ok(())
+    }
+
     fn existing(&self, event: &Recorded<'_>, key: &Key) -> Result<&R, FoldError> {
         self.known(event, key)?.ok_or_else(|| Self::broken(event, "the row it changes is not there"))
     }
@@ -247,11 +278,15 @@ pub trait AnyRows: Send {
     /// Whether a row is needed and not yet supplied.
     fn has_missing(&self) -> bool;
 
-    /// The keys that are needed and not yet supplied: a JSON array of strings or, where the key is an integer, of numbers.
+    /// Whether all rows of some user are needed: [`AnyRows::missing_json`] then names owners besides keys.
+    fn misses_owners(&self) -> bool;
+
+    /// The keys that are needed and not yet supplied: a JSON array of strings or, where the key is an integer, of numbers. And
+    /// the users all of whose rows are; ids never coincide.
     fn missing_json(&self) -> String;
 
-    /// Takes the rows that the store holds under the keys of [`AnyRows::missing_json`], a JSON array of objects of all columns.
-    /// A missing key without a row has none, so all of them must come in one call.
+    /// Takes the rows that the store holds under the keys and owners of [`AnyRows::missing_json`], a JSON array of objects of all
+    /// columns. A missing key without a row has none, so all of them must come in one call.
     ///
     /// # Errors
     /// When a row is not one of this table; nothing has been taken then.
@@ -283,11 +318,15 @@ impl<R: Row> AnyRows for Rows<R> {
     }
 
     fn has_missing(&self) -> bool {
-        !self.missing.is_empty()
+        !self.missing.is_empty() || self.misses_owners()
+    }
+
+    fn misses_owners(&self) -> bool {
+        !self.missing_of.is_empty()
     }
 
     fn missing_json(&self) -> String {
-        json(&self.missing)
+        json(&self.missing.iter().chain(&self.missing_of).collect::<Vec<_>>())
     }
 
     fn supply_json(&mut self, rows: &str) -> Result<(), serde_json::Error> {

@@ -48,11 +48,16 @@ impl Row for SessionRow {
             Column::text("user_agent").nullable(),
         ],
         key: "id",
+        owner: Some("user_id"),
         indexes: &[Index::unique(&["token_hash"]), Index::on(&["user_id", "created_at"]), Index::on(&["expires_at"])],
     };
 
     fn key(&self) -> Key {
         Key::Id(self.id.0)
+    }
+
+    fn owner(&self) -> Option<UserId> {
+        self.user_id
     }
 }
 

@@ -50,6 +50,7 @@ impl Row for SetupRow {
             Column::integer("updated_at"),
         ],
         key: "id",
+        owner: None,
         indexes: &[],
     };
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aggregates::UserId;
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
@@ -63,6 +64,8 @@ pub struct Table {
     pub columns: &'static [Column],
     /// The column of the primary key.
     pub key: &'static str,
+    /// The column that names whose row it is, where all rows of a user can be needed at once.
+    pub owner: Option<&'static str>,
     pub indexes: &'static [Index],
 }
 
@@ -104,6 +107,11 @@ pub trait Row: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + S
     const TABLE: &'static Table;
 
     fn key(&self) -> Key;
+
+    /// Whose row it is, in a table with the column [`Table::owner`].
+    fn owner(&self) -> Option<UserId> {
+        None
+    }
 }
 
 /// A flag as 0 or 1.

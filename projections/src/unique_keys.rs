@@ -22,6 +22,7 @@ impl Row for UniqueKeyRow {
         version: 1,
         columns: &[Column::text("key"), Column::text("kind"), Column::text("user_id")],
         key: "key",
+        owner: None,
         indexes: &[],
     };
 
@@ -48,6 +49,10 @@ fn steps(event: &UserEvent, hasher: &KeyedHasher) -> Result<[Option<Step>; 2], &
         }
         UserEvent::OwnerDiscarded { address: freed, identity: unlinked } => {
             [address(freed)?.map(Step::Release), identity(unlinked)?.map(Step::Release)]
+        }
+        UserEvent::UserErased { address: freed, identity: unlinked, .. } => {
+            let unlinked = unlinked.as_ref().map(identity).transpose()?.flatten();
+            [address(freed)?.map(Step::Release), unlinked.map(Step::Release)]
         }
         UserEvent::UserInvited { address: claimed, .. } => [address(claimed)?.map(claim_address), None],
         UserEvent::InvitationAccepted { identity: linked, .. } => [identity(linked)?.map(claim_identity), None],

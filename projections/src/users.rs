@@ -65,6 +65,7 @@ impl Row for UserRow {
             Column::integer("recovery_expires_at").nullable(),
         ],
         key: "id",
+        owner: None,
         // None for role and status: of a handful of values, they are sorted as they are read.
         indexes: &[Index::on(&["created_at", "id"]), Index::on(&["address", "id"])],
     };
@@ -169,7 +170,7 @@ pub(crate) fn fold(
             rows.put(invited(user, address, *role, now).map_err(broken)?);
             Ok(())
         }
-        UserEvent::OwnerDiscarded { .. } => rows.delete(recorded, Key::Id(user.0)),
+        UserEvent::OwnerDiscarded { .. } | UserEvent::UserErased { .. } => rows.delete(recorded, Key::Id(user.0)),
         _ => {
             let mut changed = Ok(());
             rows.change(recorded, &Key::Id(user.0), |row| changed = change(row, event, now, hasher))?;
@@ -181,7 +182,10 @@ pub(crate) fn fold(
 /// What an event changes of a user that is there.
 fn change(row: &mut UserRow, event: &UserEvent, now: UnixSeconds, hasher: &KeyedHasher) -> Result<(), &'static str> {
     match event {
-        UserEvent::OwnerRegistered { .. } | UserEvent::UserInvited { .. } | UserEvent::OwnerDiscarded { .. } => {}
+        UserEvent::OwnerRegistered { .. }
+        | UserEvent::UserInvited { .. }
+        | UserEvent::OwnerDiscarded { .. }
+        | UserEvent::UserErased { .. } => {}
         UserEvent::InvitationAccepted { identity, profile } => row.link(identity, profile)?,
         UserEvent::ProfileChanged { profile } => row.show(profile)?,
         UserEvent::RoleChanged { role, .. } => row.role = *role,

@@ -129,6 +129,11 @@ impl Dialect {
         format!("DELETE FROM data_keys WHERE {}", self.among("id", "text"))
     }
 
+    /// Deletes the times of last use with the ids in the array.
+    pub fn delete_last_seen(self) -> String {
+        format!("DELETE FROM last_seen WHERE {}", self.among("id", "text"))
+    }
+
     /// Deletes the wrapped keys of the months before `{"before": "strangers/2026-08"}`.
     pub fn delete_old_strangers_keys(self) -> &'static str {
         match self {
@@ -158,14 +163,16 @@ impl Dialect {
         format!("SELECT {} FROM {name} AS t", self.row_object(table))
     }
 
-    /// Rows by an array of keys, as one array.
-    pub fn select_by_keys(self, table: &Table, set: i64) -> String {
+    /// Rows by an array of keys, as one array; with an owner column the array may name owners, too.
+    pub fn select_by_keys(self, table: &Table, owner: Option<&str>, set: i64) -> String {
         let (pairs, name) = (row_pairs(table), table_name(table, set));
         let rows = match self {
             Self::Sqlite => format!("json_group_array(json_object({pairs}))"),
             Self::Postgres => format!("coalesce(json_agg(json_build_object({pairs})), '[]')::text"),
         };
-        format!("SELECT {rows} FROM {name} AS t WHERE {}", self.among(&format!("t.{}", table.key), key_type(table)))
+        let by_key = self.among(&format!("t.{}", table.key), key_type(table));
+        let by_owner = owner.map(|owner| format!(" OR {}", self.among(&format!("t.{owner}"), "text")));
+        format!("SELECT {rows} FROM {name} AS t WHERE {by_key}{}", by_owner.unwrap_or_default())
     }
 
     /// Inserts a row, or rows from an array of objects; one whose key is there is an error.

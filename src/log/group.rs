@@ -363,7 +363,8 @@ pub(super) async fn load_missing(
             continue;
         }
         let (table, keys) = (rows.table(), rows.missing_json());
-        let sql = dialect.select_by_keys(table, layout.set_of(table.name));
+        let owner = if rows.misses_owners() { table.owner } else { None };
+        let sql = dialect.select_by_keys(table, owner, layout.set_of(table.name));
         let found = connection.text(&sql, &keys).await?;
         rows.supply_json(&found).map_err(|error| sqlx::Error::Decode(error.into()))?;
     }

@@ -82,6 +82,7 @@ fn details_are_the_harmless_facts() {
             json!({"role": "admin"}),
             Value::Null,
             Value::Null,
+            Value::Null,
             json!({"session_id": session(2)}),
             json!({"recovery": "subject", "expires_at": 900}),
             json!({"issuer_url": issuer}),

@@ -102,7 +102,7 @@ fn change_of_user(n: u128, whom: u8, with: u8, address: &str) -> UserEvent {
     let by = user(1);
     let subject = if with > 240 { Protected::Erased } else { personal(n, &format!("s{}", with % 4)) };
     let linked = LinkedIdentity { issuer: ISSUER.to_owned(), subject };
-    match with % 11 {
+    match with % 12 {
         0 | 1 => UserEvent::InvitationAccepted { identity: linked, profile: profile(n, "name") },
         2 => UserEvent::ProfileChanged { profile: profile(n, address) },
         3 => UserEvent::RoleChanged { role: Role::Admin, changed_by: by },
@@ -119,6 +119,7 @@ fn change_of_user(n: u128, whom: u8, with: u8, address: &str) -> UserEvent {
             UserEvent::OwnerIdentityReplaced { identity: linked, profile: profile(n, "new"), released: Some(released) }
         }
         9 => UserEvent::IdentityUnlinked { released: linked },
+        10 => UserEvent::UserErased { address: personal(n, address), identity: Some(linked), erased_by: None },
         _ => UserEvent::OwnerDiscarded { address: personal(n, address), identity: linked },
     }
 }

@@ -132,6 +132,11 @@ pub(crate) fn one_of_each() -> Vec<(StreamId, Event)> {
         UserEvent::RoleChanged { role: Role::Admin, changed_by: user(1) },
         UserEvent::UserDisabled { disabled_by: user(1) },
         UserEvent::UserEnabled { enabled_by: user(1) },
+        UserEvent::UserErased {
+            address: personal(2, "secret-address"),
+            identity: Some(identity(2, "secret-subject")),
+            erased_by: Some(user(1)),
+        },
         UserEvent::SessionsRevoked { revoked_by: Some(user(1)), kept: Some(session(2)) },
         UserEvent::OwnerRecoveryOpened {
             subject: Some(personal(1, "secret-subject")),

@@ -122,8 +122,15 @@ impl Store {
             let keys: Vec<Value> = serde_json::from_str(&rows.missing_json()).unwrap();
             assert_eq!(rows.has_missing(), !keys.is_empty());
             let stored = self.0.get(rows.table().name);
+            let owner = if rows.misses_owners() { rows.table().owner } else { None };
+            let named: Vec<String> = keys.iter().map(Value::to_string).collect();
+            let is_wanted = |key: &String, row: &str| {
+                let row: Value = serde_json::from_str(row).unwrap();
+                named.contains(key) || owner.is_some_and(|owner| keys.contains(&row[owner]))
+            };
+            let stored = stored.into_iter().flatten();
             let found: Vec<&str> =
-                keys.iter().filter_map(|key| stored?.get(&key.to_string()).map(String::as_str)).collect();
+                stored.filter(|(key, row)| is_wanted(key, row)).map(|(_, row)| row.as_str()).collect();
             rows.supply_json(&format!("[{}]", found.join(","))).unwrap();
             assert_eq!(rows.missing_json(), "[]");
         }

@@ -1,9 +1,12 @@
-use aggregates::{LinkedIdentity, Profile, Protected, Role, StreamId, UnixSeconds, UserEvent};
+use aggregates::{LinkedIdentity, Profile, Protected, Role, SessionEvent, StreamId, UnixSeconds, UserEvent};
 use projections::{ClaimKind, FoldError};
 use serde_json::{Value, json};
 
-use crate::samples::{ISSUER, accepted, identity, invited, owner_registered, personal, profile, user};
-use crate::store::{Log, Store, at, hasher};
+use crate::samples::{
+    ISSUER, accepted, api_token, identity, invited, owner_registered, personal, profile, session, session_opened,
+    token_issued, user,
+};
+use crate::store::{Entry, Log, Store, at, hasher};
 
 /// The store after events of user 1, each a unit.
 fn after(events: Vec<UserEvent>) -> Store {
@@ -121,6 +124,42 @@ fn a_discarded_owner_leaves_no_row_and_no_key() {
     events.push(UserEvent::OwnerDiscarded { address: personal(1, "ann@example.com"), identity: identity(1, "s1") });
     let store = after(events);
     assert_eq!((store.table("users"), store.table("unique_keys")), (vec![], vec![]));
+}
+
+#[test]
+fn an_erased_user_leaves_no_row_no_key_no_session_and_no_token() {
+    let mut log = Log::default();
+    let (address, identity) = (personal(1, "ann@example.com"), Some(identity(1, "s1")));
+    let erased = UserEvent::UserErased { address, identity, erased_by: None };
+    let history = [
+        log.write(StreamId::user(user(1)), invited(1, "ann@example.com")),
+        log.write(StreamId::user(user(1)), accepted(1, "s1")),
+        log.write(StreamId::session(session(1)), session_opened(1, 1)),
+        log.write(StreamId::session(session(2)), session_opened(2, 1)),
+        log.write(StreamId::session(session(2)), SessionEvent::SessionExpired {}),
+        log.write(StreamId::api_token(api_token(1)), token_issued(1, 1)),
+        log.write(StreamId::user(user(2)), invited(2, "bob@example.com")),
+        log.write(StreamId::session(session(3)), session_opened(3, 2)),
+        log.write(StreamId::api_token(api_token(2)), token_issued(2, 2)),
+    ];
+    let last = log.write(StreamId::user(user(1)), erased);
+    let units: Vec<&[Entry]> = history.chunks(1).collect();
+    // In a batch of its own, in one with what came before, and in one with a part of it.
+    let mut apart = Store::of(&units);
+    assert_eq!(apart.take(std::slice::from_ref(&last)), Ok(()));
+    let mut together = Store::default();
+    let all: Vec<&[Entry]> = units.iter().copied().chain([std::slice::from_ref(&last)]).collect();
+    assert!(together.take_batch(&all).iter().all(Result::is_ok));
+    let mut halves = Store::of(&units[..3]);
+    assert!(halves.take_batch(&all[3..]).iter().all(Result::is_ok));
+    for store in [apart, together, halves] {
+        for (table, column) in
+            [("users", "id"), ("unique_keys", "user_id"), ("sessions", "user_id"), ("api_tokens", "user_id")]
+        {
+            let owners: Vec<Value> = store.table(table).into_iter().map(|row| row[column].clone()).collect();
+            assert_eq!(owners, [json!(user(2))], "{table}");
+        }
+    }
 }
 
 #[test]
