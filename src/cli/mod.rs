@@ -40,6 +40,9 @@ enum Command {
     /// The owner: break-glass commands for when the owner cannot sign in
     #[command(subcommand)]
     Owner(OwnerCommand),
+    /// People: what the law lets them ask for
+    #[command(subcommand)]
+    Users(UsersCommand),
     /// Read the log
     Events(events::EventsArgs),
     /// See how things stood at a moment of the past, folded from the log alone
@@ -78,6 +81,15 @@ enum OwnerCommand {
     /// Let the next sign-in with this subject, or this verified address, become the owner's identity
     #[command(after_help = "Example:\n  authlog owner recover --email alice@example.com --ttl 10m --yes")]
     Recover(change::RecoverArgs),
+}
+
+#[derive(Subcommand)]
+enum UsersCommand {
+    /// Erase a person for good: account, sessions, API tokens, and all that the log says of them
+    #[command(
+        after_help = "Examples:\n  authlog users erase alice@example.com --dry-run\n  authlog users erase 0198d5f0-1c5e-7d9a-8a4e-1f2d3c4b5a69 --yes"
+    )]
+    Erase(change::EraseArgs),
 }
 
 #[derive(Subcommand)]
@@ -133,6 +145,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Idp(IdpCommand::Set(args)) => change::set_provider(settings, args).await,
         Command::Idp(IdpCommand::Remove(args)) => change::remove_provider(settings, args).await,
         Command::Owner(OwnerCommand::Recover(args)) => change::recover_owner(settings, args).await,
+        Command::Users(UsersCommand::Erase(args)) => change::erase_user(settings, args).await,
         Command::Events(args) => events::events(&settings, args).await,
         Command::Replay(args) => replay::replay(&settings, args).await,
         Command::Projections(ProjectionsCommand::Status(args)) => projections::status(&settings, args.json).await,

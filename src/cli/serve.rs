@@ -137,5 +137,8 @@ async fn keep_house(service: Service, stop: CancellationToken) {
         if let Err(error) = service.forget_strangers().await {
             error.log();
         }
+        if let Err(error) = service.wipe_remains().await {
+            error.log();
+        }
     }
 }

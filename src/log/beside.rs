@@ -56,6 +56,20 @@ impl Beside {
 }
 
 impl Turn<'_> {
+    /// Runs `work`, which must leave no transaction behind.
+    pub(super) async fn outside_of_a_transaction<T>(
+        mut self,
+        work: impl AsyncFnOnce(&mut WriteConnection) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        let mut connection = match self.slot.take() {
+            Some(connection) => connection,
+            None => self.target.connect().await?,
+        };
+        let answer = work(&mut connection).await?;
+        *self.slot = Some(connection);
+        Ok(answer)
+    }
+
     /// Runs `work` in a transaction. After an error the connection is dropped, and with it what was begun.
     pub(super) async fn transaction<T>(
         mut self,

@@ -273,6 +273,15 @@ impl WriteConnection {
         self.simple(&sql).await.map_err(Unfinished::Committing)
     }
 
+    /// Moves SQLite's write-ahead file into the database and cuts it to nothing; answers whether it could, and waits for nobody
+    /// who reads an older state.
+    pub async fn empty_write_ahead_file(&mut self) -> sqlx::Result<bool> {
+        match self {
+            Self::Sqlite(connection) => connection.call(sqlite::empty_write_ahead_file).await,
+            Self::Postgres(_) => Ok(true),
+        }
+    }
+
     /// Rows of one text column; `json` is the argument of a statement that has one.
     pub async fn texts(&mut self, sql: &str, json: Option<&str>) -> sqlx::Result<Vec<String>> {
         match self {

@@ -19,6 +19,22 @@ impl Log {
         Ok(rows.first().and_then(|seen_at| seen_at.parse().ok()).map(UnixSeconds))
     }
 
+    /// Forgets the last use of sessions and API tokens that are gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_last_seen(&self, ids: &[String]) -> sqlx::Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let argument = serde_json::json!(ids).to_string();
+        let turn = self.beside.turn().await;
+        turn.transaction(async |connection, dialect| {
+            connection.run(&dialect.delete_last_seen(), &argument).await.map(drop)
+        })
+        .await
+    }
+
     /// Writes a use down; an earlier time never takes the place of a later one.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ pub mod rebuild;
 mod sqlite;
 mod unit;
 pub mod verify;
+mod wipe;
 mod writer;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
 use crate::keys::InstanceKeys;
 use beside::Beside;
 use rebuild::{Company, Pace, Progress, RebuildError, rebuild_in};
+use wipe::Remains;
 use writer::Job;
 
 /// An open log. Cheap to clone; the last clone to go lets the writer finish and end.
@@ -62,6 +64,7 @@ pub struct Log {
     head: watch::Receiver<i64>,
     /// Held by a rebuild.
     rebuilding: Arc<Mutex<()>>,
+    remains: Remains,
 }
 
 /// Waits for the writer to have written what it was given.
@@ -143,6 +146,9 @@ impl Log {
         // A writer that broke down may have done so after it committed.
         let outcome = outcome.await.unwrap_or(Err(AppendError::Unknown));
         waiting.decrement(1.0);
+        if !unit.keys_destroyed.is_empty() {
+            self.remains.note();
+        }
         outcome
     }
 
@@ -220,10 +226,14 @@ impl Log {
     pub async fn destroy_strangers_keys_before(&self, month: &str) -> sqlx::Result<()> {
         let argument = serde_json::json!({ "before": KeyId::Strangers(month.to_owned()).to_string() }).to_string();
         let turn = self.beside.turn().await;
-        turn.transaction(async |connection, dialect| {
-            connection.run(dialect.delete_old_strangers_keys(), &argument).await
-        })
-        .await?;
+        let destroyed = turn
+            .transaction(async |connection, dialect| {
+                connection.run(dialect.delete_old_strangers_keys(), &argument).await
+            })
+            .await?;
+        if destroyed > 0 {
+            self.remains.note();
+        }
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use super::keyring::{Keyring, KeyringError};
 use super::reader::Reader;
 use super::rebuild::{RebuildError, is_outdated, next_set, rebuild_outdated};
 use super::unit::{AppendError, StreamVersion, Unit};
+use super::wipe::Remains;
 use super::writer::{CommitObserver, QUEUED_UNITS, Writer, count_aside};
 use super::{Log, WriterHandle};
 use crate::clock::Clock;
@@ -151,6 +152,7 @@ pub async fn open(
         queue,
         head: head_receiver,
         rebuilding: Arc::default(),
+        remains: Remains::default(),
     };
     Ok((log, handle))
 }

@@ -90,9 +90,19 @@ fn open_to_write(file: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(SQLITE_BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
+    // What is deleted is overwritten: an erased person leaves nothing behind in free pages.
+    connection.pragma_update(None, "secure_delete", "on")?;
     connection.pragma_update(None, "wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)?;
     connection.set_prepared_statement_cache_capacity(KEPT_STATEMENTS);
     Ok(connection)
+}
+
+/// Moves the write-ahead file into the database and cuts it to nothing; `false` when somebody still reads an older state.
+pub fn empty_write_ahead_file(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    connection.busy_timeout(SQLITE_BUSY_TIMEOUT)?;
+    busy.map(|busy| !busy)
 }
 
 fn open_to_read(file: &Path) -> rusqlite::Result<Connection> {

@@ -5,11 +5,12 @@
 
 pub mod socket;
 
-use aggregates::{EmailAddress, UnixSeconds};
+use aggregates::{EmailAddress, UnixSeconds, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::log::rebuild::{Pace, Progress, RebuildError};
+use crate::service::erase::{Erased, Eraser};
 use crate::service::recover::RecoverBy;
 use crate::service::setup::NewProvider;
 use crate::service::{CallContext, Service};
@@ -40,6 +41,9 @@ pub enum OperatorCommand {
         email: Option<String>,
         ttl_seconds: i64,
     },
+    EraseUser {
+        user_id: UserId,
+    },
     RebuildProjections {
         names: Vec<String>,
     },
@@ -62,6 +66,12 @@ pub enum OperatorAnswer {
     ProviderRemoved,
     RecoveryOpened {
         expires_at: UnixSeconds,
+    },
+    UserErased {
+        sessions: usize,
+        api_tokens: usize,
+        /// Whether the database's files are rid of what they held, as far as that is up to authlog.
+        wiped: bool,
     },
     /// Not the last word: how far it has come.
     Rebuilding(Progress),
@@ -134,6 +144,11 @@ impl OperatorCommand {
                 };
                 let expires_at = service.recover_owner(&context, by, ttl_seconds).await?;
                 Ok(OperatorAnswer::RecoveryOpened { expires_at })
+            }
+            Self::EraseUser { user_id } => {
+                let erased = service.erase_user(&context, Eraser::Operator, user_id).await?;
+                let Erased { sessions, api_tokens, wiped } = erased;
+                Ok(OperatorAnswer::UserErased { sessions, api_tokens, wiped })
             }
             Self::RebuildProjections { names } => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();

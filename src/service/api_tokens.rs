@@ -6,7 +6,7 @@ use aggregates::{
 use projections::{ApiTokenRow, Key, UserRow};
 use uuid::Uuid;
 
-use super::authenticate::{API_TOKEN_PREFIX, Caller, forbidden};
+use super::authenticate::{API_TOKEN_PREFIX, Caller, forbidden, invalid_session};
 use super::decision::{Decide, Decision};
 use super::sessions::may_end;
 use super::setup::random_token;
@@ -93,7 +93,8 @@ impl Service {
         };
         let (id, rows) = self.run_for_rows(context, call).await?;
         let row = rows.and_then(|rows| rows.api_tokens.get(&Key::Id(id.0)).cloned());
-        let row = row.ok_or_else(|| api_token_error(&ApiTokenError::NotFound))?;
+        // It is gone already when its owner was erased in the same commit.
+        let row = row.ok_or_else(invalid_session)?;
         Ok((row, clear))
     }
 

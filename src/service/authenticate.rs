@@ -303,6 +303,13 @@ impl Decide for ExpireSession {
     async fn decide(&self, _: &Service, decision: &mut Decision) -> Result<(), ApiError> {
         decision.acts(ActorRef::System);
         let mut session = decision.load::<Session>(StreamId::session(self.session)).await?;
+        if let Some(user) = session.aggregate.user_id {
+            // A session of somebody who has been erased meanwhile is not there any more.
+            let user = decision.load::<User>(StreamId::user(user)).await?;
+            if user.aggregate.existing_role().is_err() {
+                return Ok(());
+            }
+        }
         let expired = decision.handle(&mut session, SessionCommand::Expire).await;
         // Somebody else has ended it already: as good.
         expired.map(drop).or(Ok(()))

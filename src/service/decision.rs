@@ -114,7 +114,13 @@ impl Decision {
         self.keys_destroyed.push(KeyId::Person(user));
     }
 
-    async fn into_unit(mut self, service: &Service, context: &CallContext, command: &str) -> Result<Unit, ApiError> {
+    /// The inner error says that a person's key is gone.
+    async fn into_unit(
+        mut self,
+        service: &Service,
+        context: &CallContext,
+        command: &str,
+    ) -> Result<Result<Unit, CodecError>, ApiError> {
         let id = Uuid::now_v7();
         let mut metadata = self.metadata(service, context, id, command).await?;
         let wanted: Vec<KeyId> =
@@ -122,16 +128,16 @@ impl Decision {
         let mut keys: crate::log::Keys = self.keys_made.iter().map(|(id, key, _)| (id.clone(), key.clone())).collect();
         let stored: Vec<KeyId> = wanted.into_iter().filter(|id| !keys.contains_key(id)).collect();
         keys.extend(self.log.keyring().find(&stored).await.map_err(encryption_error)?);
-        let events = self
-            .events
-            .into_iter()
-            .map(|(stream, sequence, event)| seal(stream, sequence, event, &metadata, &keys))
-            .collect::<Result<Vec<_>, CodecError>>()
-            .map_err(|error| {
-                ApiError::new(ErrorCode::EncryptionError).with_message("An event could not be sealed.").caused_by(error)
-            })?;
+        let sealed =
+            self.events.into_iter().map(|(stream, sequence, event)| seal(stream, sequence, event, &metadata, &keys));
+        let events = match sealed.collect::<Result<Vec<_>, CodecError>>() {
+            Ok(events) => events,
+            Err(error @ CodecError::NoKey(KeyId::Person(_))) => return Ok(Err(error)),
+            Err(error) => return Err(unsealable(error)),
+        };
         let keys_made = self.keys_made.into_iter().map(|(id, _, wrapped)| (id, wrapped)).collect();
-        Ok(Unit { id, reads: self.reads, begun: self.begun, events, keys_made, keys_destroyed: self.keys_destroyed })
+        let (reads, begun, keys_destroyed) = (self.reads, self.begun, self.keys_destroyed);
+        Ok(Ok(Unit { id, reads, begun, events, keys_made, keys_destroyed }))
     }
 
     async fn metadata(
@@ -194,6 +200,7 @@ impl Service {
         call: &D,
     ) -> Result<(D::Answer, Option<Arc<ReadModels>>), ApiError> {
         let mut fresh = false;
+        let mut unsealed = None;
         for _ in 0..MAX_ROUNDS {
             let mut decision = Decision {
                 log: self.log.clone(),
@@ -222,9 +229,17 @@ impl Service {
                 self.log.settled().await;
                 return Ok((answer, None));
             }
-            let unit = decision.into_unit(self, context, D::COMMAND).await?;
+            let streams: Vec<StreamId> = decision.reads.iter().map(|read| read.stream.clone()).collect();
+            let unit = match decision.into_unit(self, context, D::COMMAND).await? {
+                Ok(unit) => unit,
+                // Whoever destroys a person's key moves that person's stream.
+                Err(key_gone) => {
+                    unsealed = Some(key_gone);
+                    self.streams.forget(&streams);
+                    continue;
+                }
+            };
             let destroyed = unit.keys_destroyed.clone();
-            let streams: Vec<StreamId> = unit.reads.iter().map(|read| read.stream.clone()).collect();
             let written: Vec<StreamId> = unit.events.iter().map(|event| event.stream.clone()).collect();
             match self.log.append(unit).await {
                 Ok(appended) => {
@@ -238,9 +253,18 @@ impl Service {
                 Err(error) => return Err(append_error(error)),
             }
         }
-        Err(ApiError::new(ErrorCode::Unavailable)
-            .with_message("Too many calls change the same thing at once; try again."))
+        Err(unsealed.map_or_else(
+            || {
+                ApiError::new(ErrorCode::Unavailable)
+                    .with_message("Too many calls change the same thing at once; try again.")
+            },
+            unsealable,
+        ))
     }
+}
+
+fn unsealable(error: CodecError) -> ApiError {
+    ApiError::new(ErrorCode::EncryptionError).with_message("An event could not be sealed.").caused_by(error)
 }
 
 fn append_error(error: AppendError) -> ApiError {

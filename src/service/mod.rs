@@ -11,6 +11,7 @@ pub mod api_tokens;
 pub mod audit;
 pub mod authenticate;
 pub mod decision;
+pub mod erase;
 mod memory;
 pub mod provider;
 pub mod recover;

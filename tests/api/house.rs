@@ -18,7 +18,11 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn new(backend: Backend) -> Self {
-        let instance = Instance::ready(backend).await;
+        Self::with(backend, &[]).await
+    }
+
+    pub(crate) async fn with(backend: Backend, settings: &[(&str, &str)]) -> Self {
+        let instance = Instance::ready_with(backend, settings).await;
         let (server, owner) = (&instance.server, instance.owner.clone());
         let me = server.get("/v1/users/me", Some(&owner)).await.ok(200);
         let mut people = vec![("owner", text(&me["user"], "id").to_owned(), owner.clone())];

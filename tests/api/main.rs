@@ -12,6 +12,7 @@ mod codes;
 mod documents;
 mod edges;
 mod endings;
+mod erasure;
 mod house;
 mod npm;
 mod origins;

@@ -110,6 +110,10 @@ pub enum Command {
         by: By,
         user: u8,
     },
+    Erase {
+        by: By,
+        user: u8,
+    },
     RevokeSession {
         by: By,
         session: u8,
@@ -186,6 +190,7 @@ fn of_people() -> impl Strategy<Value = Command> {
         5 => (by(), user(), role()).prop_map(|(by, user, role)| Command::ChangeRole { by, user, role }),
         3 => (by(), user()).prop_map(|(by, user)| Command::Disable { by, user }),
         4 => (by(), user()).prop_map(|(by, user)| Command::Enable { by, user }),
+        2 => (by(), user()).prop_map(|(by, user)| Command::Erase { by, user }),
         4 => (by(), 0..8u8).prop_map(|(by, session)| Command::RevokeSession { by, session }),
         3 => (by(), prop::option::of(user())).prop_map(|(by, user)| Command::RevokeSessions { by, user }),
         2 => by().prop_map(Command::SignOut),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aggregates::{EmailAddress, RemoteAuthMode, Role, RuntimeMode, SessionId, SetupState, UserId};
 use authlog::error::ApiError;
 use authlog::oidc::{EmailVerified, VerifiedIdentity};
+use authlog::service::erase::Eraser;
 use authlog::service::recover::RecoverBy;
 use authlog::service::setup::{NewProvider, SetupCaller};
 use authlog::service::{Caller, Service};
@@ -133,6 +134,7 @@ impl Driver {
         | Command::ChangeRole { by, .. }
         | Command::Disable { by, .. }
         | Command::Enable { by, .. }
+        | Command::Erase { by, .. }
         | Command::RevokeSession { by, .. }
         | Command::RevokeSessions { by, .. }
         | Command::SignOut(by)) = *command
@@ -153,6 +155,10 @@ impl Driver {
             }
             Command::Disable { user, .. } => service.disable_user(&context, &caller, self.user(user)).await?,
             Command::Enable { user, .. } => service.enable_user(&context, &caller, self.user(user)).await?,
+            Command::Erase { user, .. } => {
+                let by = Eraser::Caller(Box::new(caller));
+                return service.erase_user(&context, by, self.user(user)).await.map(|_| Said::Done);
+            }
             Command::RevokeSession { session, .. } => {
                 let session = model.recent_session(session).map(|session| self.sessions[session].1);
                 let session = session.unwrap_or(SessionId(Uuid::now_v7()));
@@ -293,7 +299,7 @@ async fn users_are_as_the_model_says(driver: &Driver, model: &Model) -> Result<(
             (row.id, (shown.email, shown.role, shown.status, shown.name, identity))
         })
         .collect();
-    let present = || model.users.iter().zip(&driver.users).filter(|(user, _)| !user.discarded);
+    let present = || model.users.iter().zip(&driver.users).filter(|(user, _)| !user.gone);
     let expected =
         present().map(|(user, id)| (*id, (user.email, user.role, user.status(), user.name, user.identity))).collect();
     expect("users", &found, &expected)?;

@@ -53,8 +53,8 @@ pub struct User {
     /// Issuer and subject.
     pub identity: Option<(u8, u8)>,
     pub disabled: bool,
-    /// An owner whom a restart of setup discarded.
-    pub discarded: bool,
+    /// Erased, or an owner whom a restart of setup discarded.
+    pub gone: bool,
     pub name: Option<u8>,
     recovery: Option<Recovery>,
 }
@@ -137,6 +137,7 @@ impl Model {
             Command::ChangeRole { by, user, role } => self.change_role(by, user.into(), role),
             Command::Disable { by, user } => self.disable(by, user.into()),
             Command::Enable { by, user } => self.enable(by, user.into()),
+            Command::Erase { by, user } => self.erase(by, user.into()),
             Command::RevokeSession { by, session } => self.revoke_session(by, session),
             Command::RevokeSessions { by, user } => self.revoke_sessions(by, user.map(usize::from)),
             Command::SignOut(by) => {
@@ -233,7 +234,7 @@ impl Model {
             role: Role::Owner,
             identity: Some((issuer, who.subject)),
             disabled: false,
-            discarded: false,
+            gone: false,
             name: who.name,
             recovery: None,
         });
@@ -258,17 +259,17 @@ impl Model {
         self.state = "uninitialized";
         (self.token, self.present, self.provider) = (None, None, None);
         for user in &mut self.users {
-            user.discarded = true;
+            user.gone = true;
         }
         Ok(Said::Done)
     }
 
     fn owner(&self) -> Option<&User> {
-        self.users.iter().find(|user| user.role == Role::Owner && !user.discarded)
+        self.users.iter().find(|user| user.role == Role::Owner && !user.gone)
     }
 
     fn user_where(&self, fits: impl Fn(&User) -> bool) -> Option<usize> {
-        self.users.iter().position(|user| !user.discarded && fits(user))
+        self.users.iter().position(|user| !user.gone && fits(user))
     }
 
     fn end_sessions(&mut self, user: usize) {
@@ -362,7 +363,7 @@ impl Model {
     }
 
     fn existing(&self, user: usize) -> Result<Role, &'static str> {
-        self.users.get(user).filter(|user| !user.discarded).map(|user| user.role).ok_or("not_found")
+        self.users.get(user).filter(|user| !user.gone).map(|user| user.role).ok_or("not_found")
     }
 
     /// Nobody touches themselves or the owner, and only the owner an admin.
@@ -383,7 +384,7 @@ impl Model {
             return Err("already_exists");
         }
         let (identity, name, recovery) = (None, None, None);
-        let invited = User { email, role, identity, disabled: false, discarded: false, name, recovery };
+        let invited = User { email, role, identity, disabled: false, gone: false, name, recovery };
         let shown = invited.shown();
         self.users.push(invited);
         Ok(Said::Person(shown))
@@ -415,6 +416,17 @@ impl Model {
         self.may_change(me, user)?;
         self.users[user].disabled = false;
         Ok(Said::Person(self.users[user].shown()))
+    }
+
+    fn erase(&mut self, by: By, user: usize) -> Answer {
+        let (_, me) = self.caller(by)?;
+        if self.users[me].role != Role::Owner {
+            return Err("forbidden");
+        }
+        self.may_change(me, user)?;
+        self.users[user].gone = true;
+        self.end_sessions(user);
+        Ok(Said::Done)
     }
 
     /// One's own always, others' by rank.

@@ -12,6 +12,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::http::call::Call;
 use crate::http::{Direction, Page, Sorting};
 use crate::http::{Json, PathId, Query};
+use crate::service::erase::{Erased, Eraser};
 use crate::service::users::{UserQuery, UserSort};
 
 /// A search text has at most so many bytes.
@@ -188,16 +189,52 @@ pub async fn change_role(
     Ok(UserAnswer::of(service.change_role(context, &caller, user, role).await?))
 }
 
-/// Disable somebody: their sessions and API tokens end
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DisableQuery {
+    /// Whether to erase them for good instead: the owner alone may.
+    erase: Option<bool>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum DisableAnswer {
+    Disabled(UserAnswer),
+    Erased(ErasedAnswer),
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ErasedAnswer {
+    /// Always true.
+    erased: bool,
+    user_id: Uuid,
+    /// Rows of sessions that are gone, those that had run out included.
+    sessions: usize,
+    api_tokens: usize,
+}
+
+/// Disable somebody: their sessions and API tokens end; or erase them
 #[utoipa::path(
-    delete, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)), security(("bearer" = [])),
-    responses((status = 200, body = UserAnswer))
+    delete, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path), DisableQuery), security(("bearer" = [])),
+    responses((status = 200, body = DisableAnswer))
 )]
-pub async fn disable(call: Call, id: Result<PathId, ApiError>) -> Result<Json<UserAnswer>, ApiError> {
+pub async fn disable(
+    call: Call,
+    id: Result<PathId, ApiError>,
+    query: Result<Query<DisableQuery>, ApiError>,
+) -> Result<Json<DisableAnswer>, ApiError> {
     let caller = call.caller().await?;
     caller.require_role(Role::Admin)?;
     let user = UserId(id?.0);
-    Ok(UserAnswer::of(call.service.disable_user(&call.context, &caller, user).await?))
+    let Query(query) = query?;
+    if query.erase != Some(true) {
+        let row = call.service.disable_user(&call.context, &caller, user).await?;
+        return Ok(Json(DisableAnswer::Disabled(UserAnswer { user: row.into() })));
+    }
+    caller.require_role(Role::Owner)?;
+    let by = Eraser::Caller(Box::new(caller));
+    let Erased { sessions, api_tokens, .. } = call.service.erase_user(&call.context, by, user).await?;
+    Ok(Json(DisableAnswer::Erased(ErasedAnswer { erased: true, user_id: user.0, sessions, api_tokens })))
 }
 
 /// Enable somebody again, as they were
