@@ -81,22 +81,12 @@ impl Past {
         }
     }
 
-    /// The position of the last event recorded at this time or before, 0 when there is none. Positions have no gap and times never
-    /// run backwards, so halving the distance finds it without an index.
+    /// [`Reader::position_at`].
     ///
     /// # Errors
     /// When the database fails.
     pub async fn position_at(&self, unix_micros: i64) -> sqlx::Result<i64> {
-        let (mut known_before, mut known_after) = (0, self.head().await? + 1);
-        while known_after - known_before > 1 {
-            let middle = known_before + (known_after - known_before) / 2;
-            if self.recorded_at(middle).await? <= unix_micros {
-                known_before = middle;
-            } else {
-                known_after = middle;
-            }
-        }
-        Ok(known_before)
+        self.reader.position_at(unix_micros).await
     }
 
     /// When an event was recorded, in microseconds since 1970.

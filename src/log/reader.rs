@@ -24,6 +24,17 @@ pub struct Reader {
     layout: Arc<RwLock<Arc<Layout>>>,
 }
 
+/// The statement that narrows down between which two positions a time lies.
+const POSITION_AT: &str = "\
+WITH RECURSIVE search (before, after) AS (
+  SELECT CAST(0 AS BIGINT), position + 1 FROM log_head
+   UNION ALL
+  SELECT CASE WHEN recorded_at <= $1 THEN position ELSE before END,
+         CASE WHEN recorded_at <= $1 THEN after ELSE position END
+    FROM search JOIN events ON position = (before + after) / 2
+   WHERE after - before > 1)
+SELECT CAST(before AS TEXT) FROM search WHERE after - before = 1";
+
 impl Reader {
     pub(super) fn new(database: Database, layout: Layout) -> Self {
         Self { database, layout: Arc::new(RwLock::new(Arc::new(layout))) }
@@ -153,6 +164,16 @@ impl Reader {
         sql.push_str(" ORDER BY position LIMIT $2");
         let rows = self.database.texts(&sql, &args).await?;
         rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
+    }
+
+    /// The position of the last event recorded at this time or before, 0 when there is none. Positions have no gap and times never
+    /// run backwards, so halving the distance finds it without an index.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn position_at(&self, unix_micros: i64) -> sqlx::Result<i64> {
+        let rows = self.database.texts(POSITION_AT, &[Arg::Integer(unix_micros)]).await?;
+        rows.first().and_then(|position| position.parse().ok()).ok_or(sqlx::Error::RowNotFound)
     }
 
     /// The head as the database has it now.

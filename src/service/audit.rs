@@ -50,7 +50,7 @@ impl Service {
     /// # Errors
     /// `store_error`.
     pub async fn list_audit(&self, query: &AuditQuery) -> Result<(Vec<AuditEntry>, i64), ApiError> {
-        let (condition, mut args) = self.condition(query);
+        let (condition, mut args) = self.condition(query).await?;
         let total = self.log.read().count::<AuditRow>(&condition, &args).await.map_err(store_error)?;
         let direction = query.slice.order.sql();
         let users = self.log.read().table::<UserRow>();
@@ -82,7 +82,7 @@ impl Service {
         Ok((entries, total))
     }
 
-    fn condition(&self, query: &AuditQuery) -> (String, Vec<Arg>) {
+    async fn condition(&self, query: &AuditQuery) -> Result<(String, Vec<Arg>), ApiError> {
         let mut condition = String::from("WHERE 1 = 1");
         let mut args: Vec<Arg> = Vec::new();
         let mut and = |sql: &str, arg: Arg| {
@@ -100,10 +100,10 @@ impl Service {
             and("t.resource_type = ?", Arg::Text(resource_type.clone()));
         }
         if let Some(from) = query.from_ts {
-            and("t.created_at >= ?", Arg::Integer(from));
+            and("t.id > ?", Arg::Integer(self.position_before(from).await?));
         }
         if let Some(to) = query.to_ts {
-            and("t.created_at < ?", Arg::Integer(to));
+            and("t.id <= ?", Arg::Integer(self.position_before(to).await?));
         }
         if let Some(q) = &query.q {
             let users = self.log.read().table::<UserRow>();
@@ -113,7 +113,13 @@ impl Service {
             );
             and(&sql, Arg::Text(like_pattern(&q.to_lowercase())));
         }
-        (condition, args)
+        Ok((condition, args))
+    }
+
+    /// Position of the last event before a time: positions are in the order of time.
+    async fn position_before(&self, time: i64) -> Result<i64, ApiError> {
+        let micros = time.saturating_mul(1_000_000).saturating_sub(1);
+        self.log.read().position_at(micros).await.map_err(store_error)
     }
 }
 
