@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::house::{CALLERS, House};
+use crate::support::rules::assert_lawful;
 use crate::support::server::{Server, run, send};
 use crate::support::{Backend, TestDatabase, tables};
 use crate::text;
@@ -228,6 +229,7 @@ async fn what_a_person_does_while_being_erased_leaves_nothing_behind(backend: Ba
         for event in &log[erasure.unwrap() + 1..] {
             assert!(!format!("{event:?}").contains(&person.id), "after their erasure: {event:?}");
         }
+        assert_lawful(&house.instance.database).await;
         verified(server).await;
     }
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod crash_flush;
+mod crash_rebuild;
 mod crash_under_load;
 mod plaintext;
 mod trace;

@@ -313,6 +313,13 @@ impl Model {
                 self.claims.retain(|(_, holder)| holder != id);
                 return;
             }
+            "UserErased" => {
+                assert!(self.users.remove(id).is_some(), "user {id} was not there");
+                self.claims.retain(|(_, holder)| holder != id);
+                self.sessions.retain(|_, session| session.user_id.as_deref() != Some(id));
+                self.api_tokens.retain(|_, token| token.user_id != id);
+                return;
+            }
             "InvitationAccepted" => {
                 self.claims.insert(("identity".to_owned(), id.to_owned()));
             }

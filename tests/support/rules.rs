@@ -334,6 +334,10 @@ impl Judge {
         match event.event_type.as_str() {
             "OwnerRegistered" => self.rule(acting.kind == "setup_session", event, "setup makes the owner"),
             "OwnerDiscarded" => self.rule(acting.kind == "operator", event, "the owner is discarded on the host"),
+            "UserErased" => {
+                let may = acting.kind == "operator" || acting.role.as_deref() == Some("owner") && by("erased_by");
+                self.rule(may && role != "owner", event, "the owner, or the host, erases anybody else");
+            }
             "UserInvited" => {
                 self.rule(over(given), event, "one invites below one's own role, owner and admin only");
                 self.rule(by("invited_by"), event, "the event names who acts");

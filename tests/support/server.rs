@@ -147,6 +147,11 @@ impl Server {
         Self { base, child, output, http, flags }
     }
 
+    /// What its calls go through, for callers that live on their own.
+    pub fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
     /// Sends a call; `token` goes into the Authorization header, `body` as JSON.
     pub async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
         self.try_call(method, path, token, body).await.unwrap_or_else(|error| {
