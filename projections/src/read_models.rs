@@ -105,6 +105,17 @@ impl ReadModels {
         }
     }
 
+    /// Takes needed rows from the batch before this one, which may not be stored yet; what it does not know has to be loaded.
+    pub fn supply_from(&mut self, earlier: &Self) {
+        self.setup.supply_from(&earlier.setup);
+        self.identity_provider.supply_from(&earlier.identity_provider);
+        self.users.supply_from(&earlier.users);
+        self.unique_keys.supply_from(&earlier.unique_keys);
+        self.sessions.supply_from(&earlier.sessions);
+        self.api_tokens.supply_from(&earlier.api_tokens);
+        self.audit.supply_from(&earlier.audit);
+    }
+
     /// Folds the events of a unit, all or none, into what earlier units left.
     ///
     /// # Errors

@@ -154,6 +154,21 @@ impl<R: Row> Rows<R> {
         self.missing_of.clear();
     }
 
+    /// Takes what is needed from a batch before this one that may not be stored yet. Of a user all of whose rows are needed, its
+    /// rows win over what the store still holds.
+    pub(crate) fn supply_from(&mut self, earlier: &Self) {
+        if !self.missing_of.is_empty() {
+            for (key, entry) in earlier.entries.iter().filter(|(_, entry)| entry.is_known()) {
+                self.supply(key.clone(), entry.now().cloned());
+            }
+        }
+        let found = |key: &&Key| earlier.entries.get(key).is_some_and(Entry::is_known);
+        for key in self.missing.iter().filter(found).cloned().collect::<Vec<_>>() {
+            let row = earlier.get(&key).cloned();
+            self.supply(key, row);
+        }
+    }
+
     /// The row as it is after the folds so far; `None` when there is none or it has not been supplied.
     pub fn get(&self, key: &Key) -> Option<&R> {
         self.entries.get(key).and_then(Entry::now)

@@ -61,6 +61,15 @@ impl Statement {
     }
 }
 
+/// Whether SQLite overwrites what is deleted.
+#[derive(Clone, Copy, Debug)]
+pub enum Overwrite {
+    /// As everywhere: an erased person leaves nothing behind.
+    Always,
+    /// Only in pages that are written anyway.
+    WhereFree,
+}
+
 /// A transaction was not seen to commit.
 pub enum Unfinished {
     /// It had not got as far as that: nothing was committed.
@@ -271,6 +280,23 @@ impl WriteConnection {
         // Nothing but numbers comes into the text.
         let sql = format!("UPDATE log_head SET position = {position}, recorded_at = {recorded_at}; COMMIT");
         self.simple(&sql).await.map_err(Unfinished::Committing)
+    }
+
+    /// Chooses whether SQLite overwrites what is deleted, from here on.
+    pub async fn overwrite_deleted(&mut self, overwrite: Overwrite) -> sqlx::Result<()> {
+        match (&self, overwrite) {
+            (Self::Postgres(_), _) => Ok(()),
+            (Self::Sqlite(_), Overwrite::Always) => self.simple("PRAGMA secure_delete = ON").await,
+            (Self::Sqlite(_), Overwrite::WhereFree) => self.simple("PRAGMA secure_delete = FAST").await,
+        }
+    }
+
+    /// Gives SQLite more room for pages in memory, for filling whole tables.
+    pub async fn keep_more_pages(&mut self) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(connection) => connection.call(sqlite::keep_more_pages).await,
+            Self::Postgres(_) => Ok(()),
+        }
     }
 
     /// Moves SQLite's write-ahead file into the database and cuts it to nothing; answers whether it could, and waits for nobody

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::connection::{Arguments, Statement, Unfinished, WriteConnection};
 use super::dialect::Dialect;
 use super::head::{Head, Layout};
-use super::leaf::{LeafInput, leaf_hash};
+use super::leaf::{LeafInput, hex_digits, leaf_hash};
 use super::unit::{AppendError, Committed, Unit, UnitEvent};
 use crate::clock::Clock;
 
@@ -328,7 +328,7 @@ impl<'a> EventRow<'a> {
             metadata: &event.stored.metadata,
             recorded_at,
         };
-        let leaf_hash = hex::encode(leaf_hash(&hashed));
+        let leaf_hash = hex_digits(&leaf_hash(&hashed));
         Self { hashed, leaf_hash }
     }
 

@@ -1,6 +1,6 @@
 //! The log from some position on, opened event by event: for whoever folds it anew.
 //!
-//! Reading, opening and folding go on at the same time, each a page ahead of the next.
+//! Reading, opening and folding go on at the same time, each some pages ahead of the next.
 
 use std::collections::HashSet;
 
@@ -14,11 +14,14 @@ use super::codec::{CodecError, Keys};
 use super::connection::WriteTarget;
 use super::dialect::Dialect;
 use super::keyring::{Keyring, KeyringError};
+use super::leaf::hex_digits;
 use super::sqlite::{self, SqliteThread};
 use super::{EventRecord, Location, SealedEvent, UnreadableEvent};
 
 /// Events that are read and opened at once.
 pub const PAGE_EVENTS: u16 = 500;
+/// Pages that wait to be opened, and pages that wait to be folded, so that neither waits for the other: some megabytes each.
+const PAGES_AHEAD: usize = 4;
 
 /// The log cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +151,7 @@ fn record(row: &PgRow) -> sqlx::Result<EventRecord> {
         metadata: row.try_get(6)?,
         position: row.try_get(7)?,
         recorded_at: row.try_get(8)?,
-        leaf_hash: hex::encode(row.try_get::<&[u8], _>(9)?),
+        leaf_hash: hex_digits(row.try_get(9)?),
     })
 }
 
@@ -170,8 +173,8 @@ impl History {
     }
 
     pub(super) fn read(source: EventSource, keyring: Keyring, after: i64) -> Self {
-        let (read, records) = mpsc::channel(1);
-        let (open, pages) = mpsc::channel(1);
+        let (read, records) = mpsc::channel(PAGES_AHEAD);
+        let (open, pages) = mpsc::channel(PAGES_AHEAD);
         tokio::spawn(read_all(source, after, read));
         tokio::spawn(open_all(records, keyring, open));
         Self { pages }

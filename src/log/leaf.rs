@@ -25,6 +25,17 @@ pub struct LeafInput<'a> {
 /// RFC 6962: a leaf is hashed with this byte before it, an inner node with another.
 const LEAF_PREFIX: u8 = 0;
 
+/// A hash as the tools of the log show it.
+pub fn hex_digits(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
 /// The leaf hash of an event.
 pub fn leaf_hash(row: &LeafInput<'_>) -> [u8; 32] {
     let mut hash = Sha256::new_with_prefix([LEAF_PREFIX]);

@@ -12,27 +12,24 @@
 //! Nodes that serve meanwhile read and write the old set until the switch. How far a rebuild has come is not stored: one that is
 //! cut off leaves the live set as it is, and the next one begins anew.
 
+mod fill;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
 use aggregates::KeyId;
-use projections::{FoldError, KeyedHasher, ReadModels, TABLES, Table};
-
+use projections::{FoldError, KeyedHasher, TABLES, Table};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Location;
-use super::connection::{STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
+use super::connection::{Overwrite, STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
 use super::dialect::{Dialect, delete_some, table_name};
-use super::group::{AUDIT, RowStatements, blames_the_data, load_missing, row_statements};
+use super::group::{AUDIT, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
-use super::history::{EventSource, History, HistoryError, OpenedEvent, OpenedPage, PAGE_EVENTS, is_full, open};
+use super::history::{EventSource, HistoryError, is_full, open};
 use super::keyring::Keyring;
 
-/// Rows are written in one transaction when so many events have been folded: what a row went through meanwhile is written once.
-const BATCH_EVENTS: i64 = 10_000;
-/// The same on SQLite beside a service that wants to write in between: some milliseconds at a time.
-const BATCH_EVENTS_IN_TURNS: i64 = PAGE_EVENTS as i64;
 /// Rows of an old set that are deleted at once beside a service on SQLite.
 const DELETED_ROWS_IN_TURNS: usize = 500;
 /// Names the right to rebuild among the advisory locks of a PostgreSQL database.
@@ -267,6 +264,9 @@ impl Rebuild<'_> {
         }
         // Until the switch a crash costs nothing but the rebuild.
         self.flush_commits(false).await?;
+        if self.company.gate.is_none() {
+            self.connection.keep_more_pages().await?;
+        }
         for table in self.tables.clone() {
             let set = self.layout.set_of(table.name);
             self.drop_table(table, set).await?;
@@ -293,77 +293,6 @@ impl Rebuild<'_> {
                 return Ok(head);
             }
         }
-    }
-
-    /// Folds what there is but for a last stretch, beside whoever writes more.
-    async fn catch_up(&mut self) -> Result<(), Setback> {
-        let source = EventSource::open(self.target).await?;
-        let mut history = History::read(source, self.keyring.clone(), self.checkpoint);
-        let mut batch = self.empty_batch();
-        let mut folded = self.checkpoint;
-        let batch_events = if self.company.gate.is_some() { BATCH_EVENTS_IN_TURNS } else { BATCH_EVENTS };
-        while let Some(page) = history.next().await {
-            let page = page?;
-            if !is_full(page.events.len()) {
-                break;
-            }
-            self.notice_erasures(&page)?;
-            self.fold(&mut batch, &page.events).await?;
-            folded = page.events.last().map_or(folded, |event| event.record.position);
-            if folded - self.checkpoint >= batch_events {
-                self.write_batch(std::mem::replace(&mut batch, self.empty_batch()), folded).await?;
-            }
-        }
-        self.write_batch(batch, folded).await
-    }
-
-    async fn write_batch(&mut self, batch: ReadModels, folded: i64) -> Result<(), Setback> {
-        let _turn = self.company.turn().await;
-        self.connection.begin().await?;
-        self.write(batch).await?;
-        self.connection.commit().await?;
-        self.checkpoint = folded;
-        (self.company.report)(Progress { position: folded, head: self.began_at.max(folded) });
-        Ok(())
-    }
-
-    /// A key must not go half-way: what earlier pages made of its values, a later event could no longer take away.
-    fn notice_erasures(&mut self, page: &OpenedPage) -> Result<(), Setback> {
-        if let Some(erased) = page.erased.iter().find(|id| self.opened.contains(id)) {
-            return Err(Setback::Erased(erased.clone()));
-        }
-        self.opened.extend(page.opened.iter().cloned());
-        Ok(())
-    }
-
-    fn empty_batch(&self) -> ReadModels {
-        let live = self.tables.iter().map(|table| table.name).filter(|name| !self.layout.is_aside(name));
-        ReadModels::only(&live.collect::<Vec<_>>())
-    }
-
-    /// Folds events into the rows of a batch.
-    async fn fold(&mut self, models: &mut ReadModels, events: &[OpenedEvent]) -> Result<(), Setback> {
-        for event in events {
-            models.need(&event.recorded(), self.hasher);
-        }
-        load_missing(&mut self.connection, self.dialect, models, &self.layout).await?;
-        for event in events {
-            models.fold(&[event.recorded()], self.hasher).map_err(|error| match error {
-                FoldError::Audit { .. } => Setback::Audit(error.to_string()),
-                FoldError::Claimed(_) | FoldError::Broken { .. } => Setback::Failed(RebuildError::Fold(error)),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Writes the rows of a batch into the new tables, within the transaction that is open.
-    async fn write(&mut self, mut models: ReadModels) -> Result<(), Setback> {
-        let RowStatements { rows, audit } = row_statements(self.dialect, &mut models, &self.layout);
-        self.connection.run_all(rows).await?;
-        self.connection
-            .run_all(audit)
-            .await
-            .map_err(|error| if blames_the_data(&error) { Setback::Audit(error.to_string()) } else { error.into() })
     }
 
     async fn make_indexes(&mut self) -> sqlx::Result<()> {
@@ -396,10 +325,14 @@ impl Rebuild<'_> {
             return Ok(None);
         }
         let page = open(records, self.keyring).await?;
-        self.notice_erasures(&page)?;
+        fill::notice_erasures(&mut self.opened, &page)?;
         let mut batch = self.empty_batch();
-        self.fold(&mut batch, &page.events).await?;
-        self.write(batch).await?;
+        for event in &page.events {
+            batch.need(&event.recorded(), self.hasher);
+        }
+        load_missing(&mut self.connection, self.dialect, &mut batch, &self.layout).await?;
+        fill::fold(&mut batch, &page.events, self.hasher)?;
+        fill::write(&mut self.connection, row_statements(self.dialect, &mut batch, &self.layout)).await?;
         head.layout.0.extend(self.layout.0.clone());
         let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
         self.connection.run(self.dialect.set_head(), &argument).await?;
@@ -430,6 +363,9 @@ impl Rebuild<'_> {
 
     async fn drop_table(&mut self, table: &Table, set: i64) -> sqlx::Result<()> {
         let name = table_name(table, set);
+        // The audit trail holds nothing personal: its pages need not be overwritten, and they are the most.
+        let overwrite = if table.name == AUDIT { Overwrite::WhereFree } else { Overwrite::Always };
+        self.connection.overwrite_deleted(overwrite).await?;
         if let Some(gate) = self.company.gate {
             // To drop a large table at once would keep the writer waiting.
             let some = delete_some(table, &name, DELETED_ROWS_IN_TURNS);
@@ -442,6 +378,7 @@ impl Rebuild<'_> {
             }
         }
         let _turn = self.company.turn().await;
-        self.connection.simple(&format!("DROP TABLE IF EXISTS {name}")).await
+        self.connection.simple(&format!("DROP TABLE IF EXISTS {name}")).await?;
+        self.connection.overwrite_deleted(Overwrite::Always).await
     }
 }

@@ -16,12 +16,15 @@ use sqlx::error::{DatabaseError, ErrorKind};
 use tokio::sync::oneshot;
 
 use super::EventRecord;
+use super::leaf::hex_digits;
 
 /// How long SQLite waits for another process that writes (a backup, a shell).
 pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of 4 KiB in the write-ahead file before they are moved into the database: four times SQLite's own choice, because
 /// the ends of the trees that every unit touches are then moved once and not four times.
 const SQLITE_CHECKPOINT_PAGES: u32 = 4000;
+/// Pages of 4 KiB that are kept in memory while whole tables are filled, and as much again for each thread that sorts for an index.
+const SQLITE_FILLING_CACHE_PAGES: u32 = 4096;
 /// Statements that are kept ready.
 const KEPT_STATEMENTS: usize = 64;
 
@@ -97,6 +100,12 @@ fn open_to_write(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Gives a connection more room for pages, and a second thread for sorting, for filling whole tables.
+pub fn keep_more_pages(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "threads", 1)?;
+    connection.pragma_update(None, "cache_size", SQLITE_FILLING_CACHE_PAGES)
+}
+
 /// Moves the write-ahead file into the database and cuts it to nothing; `false` when somebody still reads an older state.
 pub fn empty_write_ahead_file(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(Duration::ZERO)?;
@@ -129,7 +138,7 @@ pub fn events(connection: &Connection, after: i64, limit: i64) -> rusqlite::Resu
             metadata: row.get(6)?,
             position: row.get(7)?,
             recorded_at: row.get(8)?,
-            leaf_hash: hex::encode(row.get_ref(9)?.as_blob()?),
+            leaf_hash: hex_digits(row.get_ref(9)?.as_blob()?),
         })
     };
     statement.query_map([after, limit], record)?.collect()
