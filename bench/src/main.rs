@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here decides what is good enough; targets and medians are the business of `xtask`.
 //! Architecture invariant: rows and read models get into a log only by its writer, also when a million events are made up.
 
+mod beside;
 mod cqrs;
 mod fill;
 mod instance;
@@ -34,6 +35,8 @@ enum Command {
     Units(Side),
     /// Rebuild all read models, with no service beside it.
     Rebuild(rebuild::RebuildArgs),
+    /// Call a service at a steady rate, first alone and then beside a rebuild.
+    Beside(beside::BesideArgs),
     /// Make an empty database on a server and print its URL.
     CreateDatabase { server: String },
 }
@@ -73,6 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Units(Side::Service(args)) => units::by_service(args).await,
             Command::Units(Side::Stream(args)) => units::by_stream(args).await,
             Command::Units(Side::Framework(args)) => cqrs::by_framework(args).await,
+            Command::Beside(args) => beside::run(args).await,
             Command::Rebuild(args) => rebuild::run(args).await,
             Command::CreateDatabase { server } => postgres::create_database(&server).await,
         }

@@ -6,6 +6,7 @@
 mod http;
 mod memory;
 mod program;
+mod rebuild;
 mod report;
 mod units;
 
@@ -50,10 +51,14 @@ enum Part {
     Memory,
     /// Units a second on SQLite, beside sqlite-es
     Units,
+    /// Rebuilding read models on SQLite, alone and beside a service
+    Rebuild,
     /// GET /v1/users/me on PostgreSQL
     HttpPostgres,
     /// Units a second on PostgreSQL, beside postgres-es
     UnitsPostgres,
+    /// Rebuilding read models on PostgreSQL, alone and beside a service
+    RebuildPostgres,
 }
 
 /// How long and how often to measure.
@@ -108,7 +113,10 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Res
     if wanted(Part::Units) {
         units::measure(&programs, plan, None, &mut report)?;
     }
-    if wanted(Part::HttpPostgres) || wanted(Part::UnitsPostgres) {
+    if wanted(Part::Rebuild) {
+        rebuild::measure(&programs, plan, None, &mut report)?;
+    }
+    if [Part::HttpPostgres, Part::UnitsPostgres, Part::RebuildPostgres].into_iter().any(wanted) {
         progress("starting a PostgreSQL cluster");
         let cluster = Cluster::start(guard)?;
         if wanted(Part::HttpPostgres) {
@@ -116,6 +124,9 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Res
         }
         if wanted(Part::UnitsPostgres) {
             units::measure(&programs, plan, Some(&cluster.url), &mut report)?;
+        }
+        if wanted(Part::RebuildPostgres) {
+            rebuild::measure(&programs, plan, Some(&cluster.url), &mut report)?;
         }
     }
     if args.json {

@@ -69,10 +69,18 @@ impl<'g> Programs<'g> {
         serde_json::from_str(&answer).while_doing("reading what bench prints")
     }
 
-    /// Starts `authlog serve` and waits until it is ready.
+    /// Starts `authlog serve` on its core and waits until it is ready.
     pub(super) fn serve(&self, folder: &Path, database_url: Option<&str>) -> Result<Server<'g>, Failure> {
+        self.serve_by(pinned(self.server_core, &self.authlog), folder, database_url)
+    }
+
+    /// The same on whatever cores there are.
+    pub(super) fn serve_on_all_cores(&self, folder: &Path, database_url: Option<&str>) -> Result<Server<'g>, Failure> {
+        self.serve_by(Command::new(&self.authlog), folder, database_url)
+    }
+
+    fn serve_by(&self, mut command: Command, folder: &Path, database_url: Option<&str>) -> Result<Server<'g>, Failure> {
         let address = format!("127.0.0.1:{}", free_port()?);
-        let mut command = pinned(self.server_core, &self.authlog);
         command.args(["serve", "--listen", &address, "--data-dir"]).arg(folder);
         if let Some(url) = database_url {
             command.args(["--database-url", url]);
