@@ -106,12 +106,12 @@ pub(super) struct EraseArgs {
 
 /// How a person is named on the command line.
 #[derive(Clone)]
-enum Person {
+pub(super) enum Person {
     Id(UserId),
     Address(EmailAddress),
 }
 
-fn person(text: &str) -> Result<Person, String> {
+pub(super) fn person(text: &str) -> Result<Person, String> {
     if let Ok(id) = text.parse() {
         return Ok(Person::Id(id));
     }

@@ -1,22 +1,18 @@
 //! `authlog events`: the log itself, as it is stored.
 
-use std::io::{self, Write as _};
-use std::time::Duration;
-
 use aggregates::{Event, StreamId};
 use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::output::{Failure, precise_time, printable};
+use super::follow::Follow;
+use super::output::{Failure, precise_time, print_whole, printable};
 use super::show::{database_failed, reader};
 use crate::log::EventRecord;
 use crate::settings::Settings;
 
 /// Events read at once.
 const PAGE_EVENTS: i64 = 1000;
-/// How often a log that another process writes is looked at again.
-const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 #[command(
@@ -69,9 +65,11 @@ pub(super) async fn events(settings: &Settings, args: EventsArgs) -> Result<(), 
     if let Some(to) = args.to.filter(|to| *to < args.from) {
         return Err(Failure::usage(format!("--to {to} lies before --from {}", args.from)));
     }
+    let mut follow = Follow::new()?;
     let mut after = args.from - 1;
     loop {
-        let page = reader.events(after, PAGE_EVENTS, args.stream.as_ref(), args.event_type.as_deref()).await;
+        let page = reader.events(after, PAGE_EVENTS, args.stream.as_ref(), args.event_type.as_deref());
+        let Some(page) = follow.unless_interrupted(page).await else { return Ok(()) };
         let page = page.map_err(|error| database_failed(&error))?;
         let past_the_end = |event: &&EventRecord| args.to.is_none_or(|to| event.position <= to);
         for event in page.iter().take_while(past_the_end) {
@@ -84,11 +82,8 @@ pub(super) async fn events(settings: &Settings, args: EventsArgs) -> Result<(), 
         if args.to.is_some_and(|to| after >= to) || (done && !args.follow) {
             return Ok(());
         }
-        if done {
-            tokio::select! {
-                () = tokio::time::sleep(FOLLOW_EVERY) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(()),
-            }
+        if done && follow.pause().await.is_none() {
+            return Ok(());
         }
     }
 }
@@ -96,11 +91,7 @@ pub(super) async fn events(settings: &Settings, args: EventsArgs) -> Result<(), 
 /// Prints one event; `false` when nobody reads any more.
 fn print(event: &EventRecord, json: bool) -> Result<bool, Failure> {
     let text = if json { as_json(event)? } else { as_line(event) };
-    match writeln!(io::stdout().lock(), "{text}") {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    print_whole(&format!("{text}\n"))
 }
 
 fn as_json(event: &EventRecord) -> Result<String, Failure> {

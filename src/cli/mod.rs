@@ -2,13 +2,17 @@
 //!
 //! Answers go to stdout, messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check found a difference.
 
+mod audit;
 mod change;
+mod csv;
 mod events;
+mod follow;
 mod output;
 mod projections;
 mod replay;
 mod serve;
 mod show;
+mod users;
 
 use std::process::ExitCode;
 
@@ -43,6 +47,9 @@ enum Command {
     /// People: what the law lets them ask for
     #[command(subcommand)]
     Users(UsersCommand),
+    /// The audit trail
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Read the log
     Events(events::EventsArgs),
     /// See how things stood at a moment of the past, folded from the log alone
@@ -84,7 +91,15 @@ enum OwnerCommand {
 }
 
 #[derive(Subcommand)]
+enum AuditCommand {
+    /// Print the audit trail, oldest entry first, folded from the log
+    Export(audit::ExportArgs),
+}
+
+#[derive(Subcommand)]
 enum UsersCommand {
+    /// Print everything that the log holds about a person as one JSON document
+    Export(users::ExportArgs),
     /// Erase a person for good: account, sessions, API tokens, and all that the log says of them
     #[command(
         after_help = "Examples:\n  authlog users erase alice@example.com --dry-run\n  authlog users erase 0198d5f0-1c5e-7d9a-8a4e-1f2d3c4b5a69 --yes"
@@ -145,7 +160,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Idp(IdpCommand::Set(args)) => change::set_provider(settings, args).await,
         Command::Idp(IdpCommand::Remove(args)) => change::remove_provider(settings, args).await,
         Command::Owner(OwnerCommand::Recover(args)) => change::recover_owner(settings, args).await,
+        Command::Users(UsersCommand::Export(args)) => users::export(&settings, args).await,
         Command::Users(UsersCommand::Erase(args)) => change::erase_user(settings, args).await,
+        Command::Audit(AuditCommand::Export(args)) => audit::export(&settings, args).await,
         Command::Events(args) => events::events(&settings, args).await,
         Command::Replay(args) => replay::replay(&settings, args).await,
         Command::Projections(ProjectionsCommand::Status(args)) => projections::status(&settings, args.json).await,

@@ -50,6 +50,30 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{}", printable(text))
 }
 
+/// Text with its line ends on stdout, all of it before this returns; `false` when nobody reads any more.
+pub(super) fn print_whole(text: &str) -> Result<bool, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// JSON with what could steer a terminal as JSON's own escapes: it reads back as it was. Such characters are in strings only, but
+/// for the line ends of a document that is spread over lines.
+pub(super) fn printable_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character != '\n' && (character.is_control() || is_direction_mark(character)) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
 /// Control characters, line ends included, as escapes: what comes from outside must not steer a terminal.
 pub(super) fn printable(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -82,11 +106,20 @@ pub(super) fn precise_time(unix_micros: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn what_could_steer_a_terminal_is_escaped() {
         assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
         assert_eq!(printable("Zoë 한"), "Zoë 한");
+    }
+
+    #[test]
+    fn json_is_escaped_so_that_it_reads_back_as_it_was() {
+        let text = "a\u{9b}2J\u{7f}\u{202e}b\nZoë";
+        let json = serde_json::json!([text]).to_string();
+        assert_eq!(printable_json(&json), r#"["a\u009b2J\u007f\u202eb\nZoë"]"#);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&printable_json(&json)).unwrap(), [text]);
     }
 }

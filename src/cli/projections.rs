@@ -112,14 +112,14 @@ pub(super) async fn rebuild(settings: Settings, args: RebuildArgs) -> Result<(),
 }
 
 /// How progress is shown: a bar on a terminal, a line now and then elsewhere, every step for machines.
-enum Shown {
+pub(super) enum Shown {
     Bar(ProgressBar),
     Lines,
     Json,
 }
 
 impl Shown {
-    fn new(json: bool) -> Self {
+    pub(super) fn new(json: bool) -> Self {
         if json {
             return Self::Json;
         }
@@ -130,7 +130,7 @@ impl Shown {
         Self::Bar(ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
     }
 
-    fn report(&self, Progress { position, head }: Progress) {
+    pub(super) fn report(&self, Progress { position, head }: Progress) {
         match self {
             Self::Bar(bar) => {
                 bar.set_length(u64::try_from(head).unwrap_or_default());
@@ -149,7 +149,7 @@ impl Shown {
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();
         }

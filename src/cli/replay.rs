@@ -40,9 +40,9 @@ pub(super) struct ReplayArgs {
     json: bool,
 }
 
-/// A time as people write it.
+/// A time as people write it, in Unix seconds.
 #[derive(Clone, Copy, Debug)]
-struct Time(i64);
+pub(super) struct Time(pub(super) i64);
 
 impl FromStr for Time {
     type Err = &'static str;
@@ -103,7 +103,7 @@ pub(super) async fn replay(settings: &Settings, args: ReplayArgs) -> Result<(), 
     if args.json { print_json(&json!(shown)) } else { print(&shown) }
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     Clock.now_micros().div_euclid(1_000_000)
 }
 

@@ -100,6 +100,34 @@ impl SealedEvent {
         fields.filter_map(|(_, value)| value.key().cloned()).collect()
     }
 
+    /// The stored text of each protected value, with what it says when it is sealed with the key `id`; `None` for another
+    /// key's, and for all when `key` is gone.
+    ///
+    /// # Errors
+    /// [`CodecError::Open`] as for [`SealedEvent::open`].
+    pub fn texts_for(&mut self, id: &KeyId, key: Option<&Key>) -> Result<HashMap<String, Option<String>>, CodecError> {
+        let place = |field| Place {
+            stream: &self.stream,
+            sequence: self.sequence,
+            event_type: &self.event_type,
+            event_version: &self.event_version,
+            field,
+        };
+        let mut texts = HashMap::new();
+        for (field, value) in self.event.protected_fields().into_iter().chain(self.metadata.protected_fields()) {
+            let Protected::Sealed { key: sealed_with, sealed } = &*value else { continue };
+            let opened = key.filter(|_| sealed_with == id).map(|key| open_text(key, &place(field).context(id), sealed));
+            let text = opened.transpose().map_err(|source| CodecError::Open {
+                stream: self.stream.clone(),
+                sequence: self.sequence,
+                field,
+                source,
+            })?;
+            texts.insert(format!("{sealed_with}:{sealed}"), text);
+        }
+        Ok(texts)
+    }
+
     /// Opens personal data for a fold; what was sealed with a key that is gone becomes [`Protected::Erased`].
     ///
     /// # Errors

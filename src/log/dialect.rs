@@ -238,7 +238,7 @@ impl Dialect {
 
     /// The condition that `column` is one of the elements of the array `$1`. PostgreSQL is given an array and not a subquery: a
     /// plan that was made while the table was small would join the whole of it for ever.
-    fn among(self, column: &str, postgres_type: &str) -> String {
+    pub fn among(self, column: &str, postgres_type: &str) -> String {
         match self {
             Self::Sqlite => format!("{column} IN (SELECT value FROM json_each($1))"),
             Self::Postgres => {

@@ -24,6 +24,7 @@ pub mod pending;
 mod reader;
 pub mod rebuild;
 mod sqlite;
+pub mod told;
 mod unit;
 pub mod verify;
 mod wipe;
@@ -111,7 +112,7 @@ impl EventRecord {
     /// # Errors
     /// When its type is unknown or its texts are not what they should be.
     pub fn decode(&self) -> Result<SealedEvent, UnreadableEvent> {
-        let unreadable = |reason: String| UnreadableEvent { position: self.position, reason };
+        let unreadable = |reason| self.unreadable(reason);
         let stream =
             StreamId::of(&self.aggregate_type, &self.aggregate_id).map_err(|error| unreadable(error.to_string()))?;
         let event = Event::decode(&self.aggregate_type, &self.event_type, &self.event_version, &self.payload)
@@ -125,6 +126,10 @@ impl EventRecord {
             event,
             metadata,
         })
+    }
+
+    fn unreadable(&self, reason: String) -> UnreadableEvent {
+        UnreadableEvent { position: self.position, reason }
     }
 }
 

@@ -1,14 +1,15 @@
 //! A log that is open for looking back: its events with their keys, and the position that belongs to a moment.
 
-use aggregates::{KeyId, StreamId};
+use aggregates::{KeyId, StreamId, UserId};
 use projections::KeyedHasher;
 
 use super::history::{EventSource, History, HistoryError, OpenedEvent, PAGE_EVENTS, open};
 use super::keyring::Keyring;
 use super::reader::Reader;
 use super::rebuild::Progress;
+use super::told::{Told, tell};
 use super::verify::{Verified, VerifyError, verify};
-use super::{Location, OpenError};
+use super::{EventRecord, Location, OpenError};
 use crate::keys::{InstanceKeys, MasterKey, MasterKeySource};
 
 /// What it takes to fold a log again. Nothing here writes.
@@ -51,6 +52,41 @@ impl Past {
     /// When the database cannot be reached.
     pub async fn history(&self, after: i64) -> Result<History, HistoryError> {
         History::open(&self.location, &self.keyring, after).await
+    }
+
+    /// At most [`PAGE_EVENTS`] events after a position, as they are stored; none where the log ends.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn records(&self, after: i64) -> sqlx::Result<Vec<EventRecord>> {
+        self.reader.events(after, PAGE_EVENTS.into(), None, None).await
+    }
+
+    /// Events with personal data opened.
+    ///
+    /// # Errors
+    /// When the database fails or an event cannot be read.
+    pub async fn open_all(&self, records: Vec<EventRecord>) -> Result<Vec<OpenedEvent>, HistoryError> {
+        Ok(open(records, &self.keyring).await?.events)
+    }
+
+    /// All events of these users' streams, in the order of the log.
+    ///
+    /// # Errors
+    /// When the database fails or an event cannot be read.
+    pub async fn users(&self, users: &[UserId]) -> Result<Vec<OpenedEvent>, HistoryError> {
+        let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
+        self.open_all(self.reader.streams("user", &ids).await?).await
+    }
+
+    /// Events as one person may read them.
+    ///
+    /// # Errors
+    /// When the database fails or an event cannot be read.
+    pub async fn tell(&self, person: UserId, records: Vec<EventRecord>) -> Result<Vec<Told>, HistoryError> {
+        let id = KeyId::Person(person);
+        let key = self.keyring.read(&id).await?;
+        records.into_iter().map(|record| tell(record, &id, key.as_ref())).collect()
     }
 
     /// Compares read models with a fresh fold, beside whoever writes; `report` hears how far it has come.

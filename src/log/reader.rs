@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use aggregates::StreamId;
 use projections::{Row, TABLES};
+use serde::de::DeserializeOwned;
 
 use super::database::{Arg, Database};
 use super::dialect::{Dialect, table_name};
@@ -72,8 +73,7 @@ impl Reader {
     /// When the database fails.
     pub async fn rows<R: Row>(&self, clause: &str, args: &[Arg]) -> sqlx::Result<Vec<R>> {
         let select = self.database.dialect().select_rows(R::TABLE, &self.table::<R>());
-        let rows = self.texts(&format!("{select} {clause}"), args).await?;
-        rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
+        decoded(&self.texts(&format!("{select} {clause}"), args).await?)
     }
 
     /// The first of [`Reader::rows`].
@@ -162,8 +162,19 @@ impl Reader {
             sql.push_str(&format!(" AND event_type = ${}", args.len()));
         }
         sql.push_str(" ORDER BY position LIMIT $2");
-        let rows = self.database.texts(&sql, &args).await?;
-        rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
+        decoded(&self.database.texts(&sql, &args).await?)
+    }
+
+    /// All events of these streams of one type, in the order of the log.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn streams(&self, aggregate_type: &str, ids: &[String]) -> sqlx::Result<Vec<EventRecord>> {
+        let dialect = self.database.dialect();
+        let (select, among) = (dialect.select_events(), dialect.among("aggregate_id", "text"));
+        let sql = format!("{select} WHERE {among} AND aggregate_type = $2 ORDER BY position");
+        let args = [Arg::Text(serde_json::json!(ids).to_string()), aggregate_type.into()];
+        decoded(&self.database.texts(&sql, &args).await?)
     }
 
     /// The position of the last event recorded at this time or before, 0 when there is none. Positions have no gap and times never
@@ -183,6 +194,10 @@ impl Reader {
     pub async fn read_head(&self) -> sqlx::Result<Head> {
         read_head(&self.database).await
     }
+}
+
+fn decoded<T: DeserializeOwned>(rows: &[String]) -> sqlx::Result<Vec<T>> {
+    rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
 }
 
 fn placeholder(name: &str) -> String {

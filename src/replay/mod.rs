@@ -6,9 +6,13 @@
 //! Architecture invariant: nothing here writes, reads a read model's table, or reads the clock.
 
 mod diff;
+mod person;
 mod shown;
 mod state;
+mod trail;
 
 pub use diff::{Change, Difference, differences};
+pub use person::{Held, find_by_address, held};
 pub use shown::{Item, Shown};
 pub use state::{ReplayError, State};
+pub use trail::{Trail, entries};

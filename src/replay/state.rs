@@ -22,6 +22,8 @@ pub enum ReplayError {
     Rows(#[from] serde_json::Error),
     #[error("there is no position {asked}: the log ends at {head}")]
     BeyondTheHead { asked: i64, head: i64 },
+    #[error("the log is damaged: there is no event at position {position}, and there are later ones")]
+    Missing { position: i64 },
     #[error("the stream {0} has no event up to there")]
     NoSuchStream(StreamId),
 }
@@ -40,6 +42,11 @@ impl State {
     /// Nothing has happened yet.
     pub fn before_everything(at: UnixSeconds) -> Self {
         Self { position: 0, at, models: ReadModels::only(&MODELS) }
+    }
+
+    /// The same for users alone: events of some of them fold without the others'.
+    pub(super) fn of_users(at: UnixSeconds) -> Self {
+        Self { position: 0, at, models: ReadModels::only(&["users"]) }
     }
 
     /// Folds the whole log up to a position.
