@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use projections::ReadModels;
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
@@ -13,7 +14,7 @@ use crate::log::{self, CommitObserver, Head, Location, OpenError, WriterHandle};
 use crate::oidc::{OidcClient, OidcError, OidcOptions};
 use crate::service::refusals::Refusals;
 use crate::service::{Memory, Parts, Service};
-use crate::settings::{Database, Settings};
+use crate::settings::{Database, Settings, limits};
 
 /// A service that may write, and what has to be kept or waited for.
 pub struct Runtime {
@@ -106,6 +107,7 @@ impl Runtime {
             memory,
             streams: Arc::default(),
             refusals: Refusals::default(),
+            followers: Arc::new(Semaphore::new(limits::AUDIT_STREAMS)),
         });
         Ok(Self { service, writer, lock })
     }

@@ -119,10 +119,10 @@ async fn last_before(past: &Past, Time(seconds): Time) -> Result<i64, Failure> {
 }
 
 fn store_failed(error: sqlx::Error) -> Failure {
-    failed(error.into())
+    failed(&error.into())
 }
 
-fn failed(error: ReplayError) -> Failure {
+fn failed(error: &ReplayError) -> Failure {
     Failure::failed(error.to_string())
 }
 
@@ -138,8 +138,11 @@ pub(super) async fn export(settings: &Settings, args: ExportArgs) -> Result<(), 
     loop {
         let asked_from = trail.position();
         let Some(entries) = follow.unless_interrupted(trail.next()).await else { return stopped(&args, asked_from) };
-        let entries = entries.map_err(failed)?;
+        let entries = entries.map_err(|error| failed(&error))?;
         let wanted = |entry: &AuditEntry| last.is_none_or(|last| entry.row.id <= last);
+        if let Some(last) = last.filter(|last| entries.is_empty() && asked_from < *last) {
+            return Err(failed(&ReplayError::Missing { position: asked_from + 1, last }));
+        }
         let at_the_end = entries.is_empty() || last.is_some_and(|last| trail.position() >= last);
         for entry in entries.into_iter().filter(wanted) {
             text.push_str(&args.format.line(entry)?);

@@ -80,7 +80,7 @@ pub fn of(method: &str, path: &str) -> Option<Vec<ErrorCode>> {
         }
         ("GET", "/v1/users/me") => &[ALWAYS, CALLER],
         ("POST", "/v1/auth/logout") => &[ALWAYS, CALLER, CHANGE, &[C::Forbidden]],
-        ("GET", "/v1/users" | "/v1/sessions" | "/v1/api-tokens" | "/v1/audit-logs") => {
+        ("GET", "/v1/users" | "/v1/sessions" | "/v1/api-tokens" | "/v1/audit-logs" | "/v1/audit-logs/stream") => {
             &[ALWAYS, CALLER, &[C::Forbidden, C::StoreError]]
         }
         ("POST", "/v1/users/invite") => &[ALWAYS, CALLER, BODY, CHANGE, &[C::Forbidden, C::AlreadyExists]],

@@ -10,7 +10,7 @@ use crate::settings::{Origin, Settings};
 /// The methods that the API has routes for.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// The request headers that the API reads.
-const HEADERS: &str = "authorization, content-type";
+const HEADERS: &str = "authorization, content-type, last-event-id";
 /// The answer's headers that a page may read besides the simple ones.
 const EXPOSED: &str = "x-request-id, retry-after, www-authenticate";
 /// How long a browser may remember a preflight, in seconds.

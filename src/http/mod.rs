@@ -14,6 +14,7 @@ pub mod codes;
 pub mod cors;
 mod docs_page;
 mod fallback;
+mod finishing;
 mod host;
 pub mod metrics;
 mod observe;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 pub use self::bearer::Bearer;
 pub use self::body::Json;
+pub use self::finishing::Finishing;
 pub use self::page::{Direction, Page, Sorting};
 pub use self::pipeline::layers;
 pub use self::query::{PathId, Query};

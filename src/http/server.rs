@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
-use super::{HttpState, RateKey, SourceAddress, metrics};
+use super::{Finishing, HttpState, RateKey, SourceAddress, metrics};
 use crate::settings::limits;
 
 /// How a service ended.
@@ -201,11 +201,13 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream, peer: SocketAddr) {
         let spoke = AtomicBool::new(false);
+        let finish = Finishing::one_of(&self.finish);
         let router = self.router;
         let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
             spoke.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(finish.clone());
             // A router is always ready.
             router.clone().call(request)
         });
@@ -233,11 +235,10 @@ impl Connection {
                     if finishing {
                         return;
                     }
-                    finishing = true;
-                    serving.as_mut().graceful_shutdown();
+                    finish.ask();
                     age.as_mut().reset(Instant::now() + self.bounds.age);
                 }
-                () = self.finish.cancelled(), if !finishing => {
+                () = finish.asked(), if !finishing => {
                     finishing = true;
                     serving.as_mut().graceful_shutdown();
                 }

@@ -108,13 +108,13 @@ pub async fn find_by_address(past: &Past, address: &EmailAddress) -> Result<Opti
         let Some(last) = page.last() else { break };
         after = last.position;
         let users = page.into_iter().filter(|record| record.aggregate_type == "user").collect();
-        fold(&mut state, past, past.open_all(users).await?)?;
+        fold(&mut state, past, &past.open_all(users).await?)?;
     }
     let mut rows = state.models.users.upserts().into_iter();
     Ok(rows.find(|row| row.address == address.as_str()).map(|row| row.id))
 }
 
-fn fold(state: &mut State, past: &Past, events: Vec<OpenedEvent>) -> Result<(), ReplayError> {
+fn fold(state: &mut State, past: &Past, events: &[OpenedEvent]) -> Result<(), ReplayError> {
     let events: Vec<Recorded<'_>> = events.iter().map(OpenedEvent::recorded).collect();
     state.fold(&events, past.hasher())
 }
@@ -129,7 +129,7 @@ pub async fn held(past: &Past, user: UserId) -> Result<Option<Held>, ReplayError
         return Ok(None);
     }
     let mut state = State::of_users(UnixSeconds(0));
-    fold(&mut state, past, account)?;
+    fold(&mut state, past, &account)?;
     let mut held = Held::of_account(state.models.users.get(&Key::Id(user.0)));
     let mut theirs = Theirs::of(user);
     loop {

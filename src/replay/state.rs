@@ -22,8 +22,8 @@ pub enum ReplayError {
     Rows(#[from] serde_json::Error),
     #[error("there is no position {asked}: the log ends at {head}")]
     BeyondTheHead { asked: i64, head: i64 },
-    #[error("the log is damaged: there is no event at position {position}, and there are later ones")]
-    Missing { position: i64 },
+    #[error("the log is damaged: it lacks the event at position {position}, before {last}")]
+    Missing { position: i64, last: i64 },
     #[error("the stream {0} has no event up to there")]
     NoSuchStream(StreamId),
 }

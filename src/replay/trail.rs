@@ -22,7 +22,7 @@ pub fn entries(after: i64, records: &[EventRecord], hasher: &KeyedHasher) -> Res
     let mut models = ReadModels::only(&["audit"]);
     for (record, position) in records.iter().zip(after + 1..) {
         if record.position != position {
-            return Err(ReplayError::Missing { position });
+            return Err(ReplayError::Missing { position, last: record.position });
         }
         let sealed = record.decode().map_err(HistoryError::from)?;
         let recorded = Recorded {

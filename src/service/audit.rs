@@ -1,5 +1,7 @@
 //! The audit trail: what happened, by whom, when.
 
+use std::collections::{HashMap, hash_map};
+
 use aggregates::UserId;
 use projections::{AuditRow, UserRow};
 
@@ -71,15 +73,26 @@ impl Service {
         args.push(Arg::Integer(query.slice.offset));
         let clause = format!("{condition} ORDER BY {order} LIMIT ${} OFFSET ${}", args.len() - 1, args.len());
         let rows = self.log.read().rows::<AuditRow>(&clause, &args).await.map_err(store_error)?;
-        let mut entries = Vec::with_capacity(rows.len());
-        for row in rows {
-            let actor_email = match row.actor_id {
-                Some(actor) => self.user(actor).await.map_err(store_error)?.map(|user| user.address.clone()),
-                None => None,
-            };
-            entries.push(AuditEntry { row, actor_email });
+        Ok((self.with_actors(rows).await?, total))
+    }
+
+    /// Entries with their actors' present addresses.
+    ///
+    /// # Errors
+    /// `store_error`.
+    pub(super) async fn with_actors(&self, rows: Vec<AuditRow>) -> Result<Vec<AuditEntry>, ApiError> {
+        let mut addresses = HashMap::new();
+        for actor in rows.iter().filter_map(|row| row.actor_id) {
+            if let hash_map::Entry::Vacant(unknown) = addresses.entry(actor) {
+                let user = self.user(actor).await.map_err(store_error)?;
+                unknown.insert(user.map(|user| user.address.clone()));
+            }
         }
-        Ok((entries, total))
+        let with_actor = |row: AuditRow| {
+            let actor_email = row.actor_id.and_then(|actor| addresses.get(&actor).cloned().flatten());
+            AuditEntry { row, actor_email }
+        };
+        Ok(rows.into_iter().map(with_actor).collect())
     }
 
     async fn condition(&self, query: &AuditQuery) -> Result<(String, Vec<Arg>), ApiError> {

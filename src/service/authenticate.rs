@@ -30,6 +30,14 @@ fn granularity_seconds(idle: Option<i64>) -> i64 {
     idle.map_or(LAST_SEEN_GRANULARITY_SECONDS, |idle| (idle / 10).clamp(1, LAST_SEEN_GRANULARITY_SECONDS))
 }
 
+/// Whether finding out who holds a token is a use of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// It is written down, and puts off the end of an idle session.
+    Noted,
+    Passed,
+}
+
 /// An authenticated caller.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -97,15 +105,32 @@ impl Service {
     /// # Errors
     /// `invalid_session`, `session_expired`, `session_error`.
     pub async fn authenticate(&self, context: &CallContext, token: &str) -> Result<Caller, ApiError> {
+        self.holder(context, token, Use::Noted).await
+    }
+
+    /// The same while a call is still being answered. That it goes on by itself is no use: a session stays idle.
+    ///
+    /// # Errors
+    /// As [`Service::authenticate`].
+    pub async fn authenticate_again(&self, context: &CallContext, token: &str) -> Result<Caller, ApiError> {
+        self.holder(context, token, Use::Passed).await
+    }
+
+    async fn holder(&self, context: &CallContext, token: &str, used: Use) -> Result<Caller, ApiError> {
         let hash = TokenHash::of(token);
         if token.starts_with(API_TOKEN_PREFIX) {
-            self.authenticate_api_token(hash).await
+            self.authenticate_api_token(hash, used).await
         } else {
-            self.authenticate_session(context, hash).await
+            self.authenticate_session(context, hash, used).await
         }
     }
 
-    async fn authenticate_session(&self, context: &CallContext, hash: TokenHash) -> Result<Caller, ApiError> {
+    async fn authenticate_session(
+        &self,
+        context: &CallContext,
+        hash: TokenHash,
+        used: Use,
+    ) -> Result<Caller, ApiError> {
         let session = self.session_by_hash(hash).await.map_err(session_error)?.ok_or_else(invalid_session)?;
         let user_id = match (session.row.kind, session.row.user_id) {
             (SessionKind::User, Some(user_id)) => user_id,
@@ -129,7 +154,9 @@ impl Service {
             self.run(context, ExpireSession { session: row.id }).await.map_err(session_error)?;
             return Err(session_expired());
         }
-        self.note_use(&row.id.to_string(), &session.last_seen, now, granularity).await.map_err(session_error)?;
+        if used == Use::Noted {
+            self.note_use(&row.id.to_string(), &session.last_seen, now, granularity).await.map_err(session_error)?;
+        }
         Ok(Caller {
             role: user.role,
             user,
@@ -138,7 +165,7 @@ impl Service {
         })
     }
 
-    async fn authenticate_api_token(&self, hash: TokenHash) -> Result<Caller, ApiError> {
+    async fn authenticate_api_token(&self, hash: TokenHash, used: Use) -> Result<Caller, ApiError> {
         let token = self.token_by_hash(hash).await.map_err(session_error)?.ok_or_else(invalid_session)?;
         let user = self.user(token.user_id).await.map_err(session_error)?.ok_or_else(invalid_session)?;
         if user.status != Status::Active || token.token_epoch != user.token_epoch {
@@ -148,7 +175,9 @@ impl Service {
         if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Err(ApiError::new(ErrorCode::SessionExpired).with_message("The API token has expired."));
         }
-        self.note_token_use(&token, now).await.map_err(session_error)?;
+        if used == Use::Noted {
+            self.note_token_use(&token, now).await.map_err(session_error)?;
+        }
         let role = api_token_role(token.role, user.role);
         Ok(Caller { user, role, credential: Credential::ApiToken(token.id), session_opened_at: None })
     }

@@ -21,12 +21,14 @@ pub mod setup;
 pub mod sign_in;
 mod sign_in_decision;
 mod streams;
+pub mod trail;
 pub mod users;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use aggregates::{KeyId, UnixSeconds};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -55,6 +57,8 @@ pub struct Parts {
     /// Streams that decisions were taken on lately.
     pub streams: Arc<RememberedStreams>,
     pub refusals: refusals::Refusals,
+    /// Room for those that follow the audit trail.
+    pub followers: Arc<Semaphore>,
 }
 
 impl From<Parts> for Service {

@@ -35,3 +35,8 @@ pub const BEARER_BYTES: usize = 512;
 pub const PAGE_DEFAULT: u32 = 50;
 /// Items on a page at most. 200.
 pub const PAGE_MAX: u32 = 200;
+/// Streams of the audit trail, a process; the next is refused. 32.
+pub const AUDIT_STREAMS: usize = 32;
+/// A stream of the audit trail that has nothing to tell sends a comment, and looks whether its caller may still listen, after
+/// this. 5 s.
+pub const AUDIT_STREAM_KEEP_ALIVE: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ fn read(path: &str) -> String {
 }
 
 /// The calls of the contract, by path.
-const CALLS: [&str; 29] = [
+const CALLS: [&str; 30] = [
     "GET /auth/callback",
     "GET /healthz",
     "GET /readyz",
@@ -22,6 +22,7 @@ const CALLS: [&str; 29] = [
     "POST /v1/api-tokens",
     "DELETE /v1/api-tokens/{id}",
     "GET /v1/audit-logs",
+    "GET /v1/audit-logs/stream",
     "POST /v1/auth/logout",
     "POST /v1/auth/oidc/callback",
     "GET /v1/auth/oidc/start",

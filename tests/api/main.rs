@@ -7,12 +7,14 @@
 mod support;
 mod api_tokens;
 mod audit_logs;
+mod audit_stream;
 mod auth;
 mod codes;
 mod documents;
 mod edges;
 mod endings;
 mod erasure;
+mod exports;
 mod house;
 mod npm;
 mod origins;

@@ -51,6 +51,8 @@ fn every_bound_stands_in_the_docs_with_its_value() {
         ("BEARER_BYTES", limits::BEARER_BYTES.to_string()),
         ("PAGE_DEFAULT", limits::PAGE_DEFAULT.to_string()),
         ("PAGE_MAX", limits::PAGE_MAX.to_string()),
+        ("AUDIT_STREAMS", limits::AUDIT_STREAMS.to_string()),
+        ("AUDIT_STREAM_KEEP_ALIVE", seconds(limits::AUDIT_STREAM_KEEP_ALIVE)),
     ]
     .map(|(name, value)| (format!("`{name}`"), value));
     let source = read("src/settings/limits.rs");

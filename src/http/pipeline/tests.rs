@@ -159,7 +159,7 @@ async fn a_preflight_is_answered_without_a_handler_and_only_on_our_own_host() {
     let (status, headers, body) = send(&app, from_dashboard).await;
     assert_eq!((status, body.as_str()), (204, ""));
     assert_eq!(headers["access-control-allow-methods"], "GET, HEAD, POST, PUT, PATCH, DELETE");
-    assert_eq!(headers["access-control-allow-headers"], "authorization, content-type");
+    assert_eq!(headers["access-control-allow-headers"], "authorization, content-type, last-event-id");
     assert_eq!(headers["access-control-max-age"], "600");
 
     let rebound = Request::options("/v1/users/me")

@@ -4,6 +4,7 @@
 
 pub mod api_tokens;
 pub mod audit;
+pub mod audit_stream;
 pub mod page;
 pub mod provider;
 pub mod sessions;

@@ -39,6 +39,13 @@ async fn start(bounds: Bounds) -> Running {
                 "done"
             }),
         )
+        .route(
+            "/endless",
+            get(async |finishing: Finishing| {
+                finishing.asked().await;
+                "asked to end"
+            }),
+        )
         .with_state(Arc::clone(&slow));
     let state = HttpState::new(&settings("trusted_proxies = ['127.0.0.2']"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -100,6 +107,25 @@ async fn a_call_in_flight_is_answered_while_the_server_stops_and_idle_connection
     running.slow.go_on.notify_one();
     assert!(rest(&mut busy).await.ends_with("done"));
     assert_eq!(running.ended.await.unwrap(), Stopped { abandoned: 0 });
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_comes_to_one_when_its_connection_is_old_or_the_server_stops() {
+    let running = start(Bounds { age: SHORT, ..Bounds::default() }).await;
+    let mut old = connect(&running).await;
+    ask(&mut old, "/endless", "").await;
+    assert!(rest(&mut old).await.ends_with("asked to end"));
+    finish(running).await;
+
+    let running = start(Bounds::default()).await;
+    let mut open = connect(&running).await;
+    ask(&mut open, "/endless", "").await;
+    // It has begun when a second answer on another connection has come.
+    let mut other = connect(&running).await;
+    ask(&mut other, "/source", "").await;
+    assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(finish(running).await, Stopped { abandoned: 0 });
+    assert!(rest(&mut open).await.ends_with("asked to end"));
 }
 
 #[tokio::test]
