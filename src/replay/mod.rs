@@ -1,4 +1,4 @@
-//! What was true at a moment of the past, folded from the log alone.
+//! What the log alone tells: what was true at a moment of the past, the audit trail, what is held about a person.
 //!
 //! The folds are those of the read models, on rows that live in memory only: asking about the past needs no table and changes
 //! none. What has been erased is erased in every past moment, too.

@@ -63,11 +63,14 @@ impl Stream {
 
     /// What comes before the stream ends.
     async fn rest(mut self) -> Vec<Value> {
-        let mut entries = self.whole();
-        while self.read().await {
-            entries.extend(self.whole());
-        }
-        entries
+        let read = async {
+            let mut entries = self.whole();
+            while self.read().await {
+                entries.extend(self.whole());
+            }
+            entries
+        };
+        timeout(DEADLINE, read).await.expect("the stream goes on")
     }
 }
 
@@ -129,7 +132,8 @@ async fn history_and_what_happens_are_one_stream_of_the_entries_of_the_list(back
     let mut stream = Stream { response, unread: String::new() };
     assert_eq!(stream.up_to(id(history.last().unwrap())).await, history);
 
-    // Written on one node, shown by the other.
+    // Written on one node, shown by the other: also when that one has looked since and found nothing.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let begun = Instant::now();
     invite(server, owner, "newcomer").await;
     let new = stream.up_to(id(history.last().unwrap()) + 1).await;
@@ -265,8 +269,7 @@ async fn a_stream_does_not_outlive_its_session_and_does_not_keep_it_from_being_i
         let instance = Instance::ready_with(backend, &settings).await;
         let session = instance.server.sign_in("alice").await.ok(200);
         let session = text(&session, "session_token");
-        let stream = Stream::after(&instance.server, session, 0).await;
-        timeout(Duration::from_secs(20), stream.rest()).await.unwrap_or_else(|_| panic!("{settings:?}"));
+        Stream::after(&instance.server, session, 0).await.rest().await;
         instance.server.get("/v1/users/me", Some(session)).await.refused(401, "session_expired");
     }
 }
@@ -277,7 +280,8 @@ async fn so_many_streams_are_open_at_once_and_the_next_is_told_to_wait(backend: 
     for _ in 0..authlog::settings::limits::AUDIT_STREAMS {
         open.push(Stream::after(&instance.server, &instance.owner, 0).await);
     }
-    instance.server.get(PATH, Some(&instance.owner)).await.refused(503, "unavailable");
+    let refused = timeout(DEADLINE, instance.server.get(PATH, Some(&instance.owner))).await;
+    refused.expect("there is room for one more").refused(503, "unavailable");
     instance.server.get("/v1/users/me", Some(&instance.owner)).await.ok(200);
     drop(open.pop());
     let again = async {
