@@ -3,13 +3,11 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use aggregates::{EmailAddress, UserId};
+use aggregates::EmailAddress;
 use clap::Args;
-use projections::{ApiTokenRow, SessionRow, UserRow};
 use serde_json::json;
 
 use super::output::{Failure, line, note, time};
-use super::show;
 use crate::data_dir::DataDirError;
 use crate::log::rebuild::Pace;
 use crate::operator::{OperatorAnswer, OperatorCommand, socket};
@@ -86,36 +84,6 @@ pub(super) struct RecoverArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Args)]
-pub(super) struct EraseArgs {
-    /// The user's id or email address
-    #[arg(value_name = "USER|ADDRESS", value_parser = person)]
-    who: Person,
-    /// Only say what would be erased
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
-}
-
-/// How a person is named on the command line.
-#[derive(Clone)]
-pub(super) enum Person {
-    Id(UserId),
-    Address(EmailAddress),
-}
-
-pub(super) fn person(text: &str) -> Result<Person, String> {
-    if let Ok(id) = text.parse() {
-        return Ok(Person::Id(id));
-    }
-    EmailAddress::parse(text).map(Person::Address).map_err(|_| "neither a user's id nor an email address".to_owned())
 }
 
 fn email_address(text: &str) -> Result<EmailAddress, String> {
@@ -213,71 +181,8 @@ pub(super) async fn recover_owner(settings: Settings, args: RecoverArgs) -> Resu
     Ok(())
 }
 
-pub(super) async fn erase_user(settings: Settings, args: EraseArgs) -> Result<(), Failure> {
-    let reader = show::reader(&settings).await?;
-    let failed = |error: sqlx::Error| show::database_failed(&error);
-    let user: Option<UserRow> = match &args.who {
-        Person::Id(id) => reader.row("WHERE t.id = $1", &[id.to_string().into()]).await,
-        Person::Address(address) => reader.row("WHERE t.address = $1", &[address.as_str().into()]).await,
-    }
-    .map_err(failed)?;
-    let Some(user) = user else {
-        return Err(Failure::failed("there is no such user, or they were erased before; see `authlog replay`"));
-    };
-    let theirs = [user.id.to_string().into()];
-    let sessions = reader.count::<SessionRow>("WHERE t.user_id = $1", &theirs).await.map_err(failed)?;
-    let api_tokens = reader.count::<ApiTokenRow>("WHERE t.user_id = $1", &theirs).await.map_err(failed)?;
-    let what = format!(
-        "the {} {} ({}, {}), {sessions} sessions and {api_tokens} API tokens",
-        user.role.as_str(),
-        user.address,
-        user.status.as_str(),
-        user.id
-    );
-    if args.dry_run {
-        note(&format!("Would erase {what}. Nothing was changed."));
-        return erased(&args, &user, sessions, api_tokens, None);
-    }
-    confirm(
-        args.yes,
-        &format!(
-            "This erases {what}. Their key is destroyed: what the log says of them can never be read again. Give them what is theirs \
-             first, with `authlog users export`."
-        ),
-    )?;
-    let answer = carry_out(settings, OperatorCommand::EraseUser { user_id: user.id }).await?;
-    let OperatorAnswer::UserErased { sessions, api_tokens, wiped } = answer else { return Err(unexpected()) };
-    let count = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
-    note(if wiped {
-        "Erased. Backups keep what they hold: see \"Erasing a person\" in docs/operations.md."
-    } else {
-        "Erased. The write-ahead file still holds old pages, because somebody is reading an older state; it is emptied within a \
-         minute after they have ended."
-    });
-    erased(&args, &user, count(sessions), count(api_tokens), Some(wiped))
-}
-
-fn erased(
-    args: &EraseArgs,
-    user: &UserRow,
-    sessions: i64,
-    api_tokens: i64,
-    wiped: Option<bool>,
-) -> Result<(), Failure> {
-    if args.json {
-        let erased = wiped.is_some();
-        let mut answer =
-            json!({ "user_id": user.id, "erased": erased, "sessions": sessions, "api_tokens": api_tokens });
-        if let Some(wiped) = wiped {
-            answer["wiped"] = wiped.into();
-        }
-        line(&answer.to_string())?;
-    }
-    Ok(())
-}
-
 /// Asks before what cannot be undone. Where nobody can answer, `--yes` must have been given.
-fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
+pub(super) fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
@@ -292,7 +197,7 @@ fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
 }
 
 /// Carries a command out where the writing is done.
-async fn carry_out(settings: Settings, command: OperatorCommand) -> Result<OperatorAnswer, Failure> {
+pub(super) async fn carry_out(settings: Settings, command: OperatorCommand) -> Result<OperatorAnswer, Failure> {
     carry_out_and_report(settings, command, &|_| {}).await
 }
 

@@ -104,7 +104,7 @@ enum UsersCommand {
     #[command(
         after_help = "Examples:\n  authlog users erase alice@example.com --dry-run\n  authlog users erase 0198d5f0-1c5e-7d9a-8a4e-1f2d3c4b5a69 --yes"
     )]
-    Erase(change::EraseArgs),
+    Erase(users::EraseArgs),
 }
 
 #[derive(Subcommand)]
@@ -161,7 +161,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Idp(IdpCommand::Remove(args)) => change::remove_provider(settings, args).await,
         Command::Owner(OwnerCommand::Recover(args)) => change::recover_owner(settings, args).await,
         Command::Users(UsersCommand::Export(args)) => users::export(&settings, args).await,
-        Command::Users(UsersCommand::Erase(args)) => change::erase_user(settings, args).await,
+        Command::Users(UsersCommand::Erase(args)) => users::erase(settings, args).await,
         Command::Audit(AuditCommand::Export(args)) => audit::export(&settings, args).await,
         Command::Events(args) => events::events(&settings, args).await,
         Command::Replay(args) => replay::replay(&settings, args).await,
