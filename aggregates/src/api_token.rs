@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::domain_event;
 use crate::protected::present;
-use crate::{Actor, Credential, Protected, ProtectedFields, Role, TokenHash, UnixSeconds, UserId};
+use crate::{Actor, Credential, Protected, ProtectedFields, Role, TokenHash, UnixSeconds, User, UserId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ApiTokenEvent {
@@ -94,7 +94,21 @@ impl ApiToken {
         if self.expires_at.is_some_and(|expires_at| expires_at <= now) { Err(ApiTokenError::Expired) } else { Ok(()) }
     }
 
-    fn decide(&self, command: ApiTokenCommand) -> Result<Option<ApiTokenEvent>, ApiTokenError> {
+    /// The role with which the token of `user` acts at `now`: the lower of its own and its user's, never owner.
+    ///
+    /// # Errors
+    /// [`ApiTokenError::Expired`] when its time has run out, [`ApiTokenError::Invalid`] when its own stream or its user's has
+    /// ended it.
+    pub fn acting_role(&self, user: &User, now: UnixSeconds) -> Result<Role, ApiTokenError> {
+        let users_role = user.acting_role().ok_or(ApiTokenError::Invalid)?;
+        self.check(now)?;
+        if self.token_epoch != user.token_epoch {
+            return Err(ApiTokenError::Invalid);
+        }
+        Ok(self.role.ok_or(ApiTokenError::Invalid)?.as_api_token_of(users_role))
+    }
+
+    pub(crate) fn decide(&self, command: ApiTokenCommand) -> Result<Option<ApiTokenEvent>, ApiTokenError> {
         match command {
             ApiTokenCommand::Issue { actor, name, prefix, token_hash, role, now, expires_at, token_epoch } => {
                 if self.user_id.is_some() {

@@ -75,7 +75,10 @@ pub struct IdentityProvider {
 }
 
 impl IdentityProvider {
-    fn decide(&self, command: IdentityProviderCommand) -> Result<Option<IdentityProviderEvent>, IdentityProviderError> {
+    pub(crate) fn decide(
+        &self,
+        command: IdentityProviderCommand,
+    ) -> Result<Option<IdentityProviderEvent>, IdentityProviderError> {
         match command {
             IdentityProviderCommand::Configure { issuer_url, client_id, client_secret } => {
                 let same_client = self

@@ -12,6 +12,7 @@ mod identity_provider;
 mod ids;
 mod protected;
 mod role;
+mod rules;
 mod session;
 mod setup;
 mod upcast;
@@ -28,6 +29,7 @@ pub use ids::{
 };
 pub use protected::{KeyId, KeyIdError, Protected, ProtectedFields};
 pub use role::{Actor, Credential, Role, RoleError, Status};
+pub use rules::{Circumstances, NotAllowed};
 pub use session::{Session, SessionCommand, SessionEnd, SessionError, SessionEvent, SessionKind};
 pub use setup::{
     BootstrapToken, MAX_VERIFICATION_FAILURES, PinnedOwner, RemoteAuthMode, RuntimeMode, Setup, SetupCommand,

@@ -32,6 +32,12 @@ impl Role {
         }
     }
 
+    /// The role with which an API token of this role acts for somebody of the role `user`: the lower one, never owner.
+    #[must_use]
+    pub fn as_api_token_of(self, user: Self) -> Self {
+        self.min(user).min(Self::Admin)
+    }
+
     /// Owners and admins see and manage other people.
     pub fn manages(self) -> bool {
         self >= Self::Admin

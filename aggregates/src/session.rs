@@ -8,7 +8,7 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 use crate::event::domain_event;
-use crate::{Protected, ProtectedFields, TokenHash, UnixSeconds, UserId};
+use crate::{IdentityProvider, Protected, ProtectedFields, Role, TokenHash, UnixSeconds, User, UserId};
 
 /// Sliding a setup session writes an event at most so often.
 const SLIDE_AT_MOST_EVERY_SECONDS: i64 = 60;
@@ -153,6 +153,25 @@ impl Session {
         }
     }
 
+    /// The role with which whoever holds this session of `user` acts at `now`.
+    ///
+    /// # Errors
+    /// [`SessionError::Expired`] when its time has run out, [`SessionError::Invalid`] when its own stream, its user's or the
+    /// provider's has ended it.
+    pub fn acting_role(
+        &self,
+        user: &User,
+        provider: &IdentityProvider,
+        now: UnixSeconds,
+    ) -> Result<Role, SessionError> {
+        let role = user.acting_role().ok_or(SessionError::Invalid)?;
+        self.check(SessionKind::User, now)?;
+        if (self.user_epoch, self.provider_epoch) != (user.session_epoch, provider.session_epoch) {
+            return Err(SessionError::Invalid);
+        }
+        Ok(role)
+    }
+
     fn open(&self) -> Result<(), SessionError> {
         if self.kind.is_some() { Err(SessionError::Exists) } else { Ok(()) }
     }
@@ -166,7 +185,7 @@ impl Session {
         }
     }
 
-    fn decide(&self, command: SessionCommand) -> Result<Option<SessionEvent>, SessionError> {
+    pub(crate) fn decide(&self, command: SessionCommand) -> Result<Option<SessionEvent>, SessionError> {
         match command {
             SessionCommand::OpenSetup { token_hash, now, expires_at } => {
                 self.open()?;

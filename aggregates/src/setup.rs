@@ -223,7 +223,21 @@ impl Setup {
         Ok(token)
     }
 
-    fn decide(&self, command: SetupCommand) -> Result<Option<SetupEvent>, SetupError> {
+    pub(crate) fn verify(
+        &self,
+        is_right: impl FnOnce(&BootstrapToken) -> bool,
+        session_id: SessionId,
+        now: UnixSeconds,
+    ) -> Result<SetupEvent, SetupError> {
+        let token = self.verifiable(now)?;
+        Ok(if is_right(token) {
+            SetupEvent::BootstrapTokenVerified { session_id }
+        } else {
+            SetupEvent::VerificationFailed { failures: token.failures + 1 }
+        })
+    }
+
+    pub(crate) fn decide(&self, command: SetupCommand) -> Result<Option<SetupEvent>, SetupError> {
         use SetupState::{BootstrapPending, IdpConfigured, OwnerCreated};
         let event = match command {
             SetupCommand::CreateInstance { instance_id } => {
@@ -237,12 +251,7 @@ impl Setup {
                 SetupEvent::BootstrapTokenIssued { token_hash, expires_at, owner }
             }
             SetupCommand::VerifyBootstrapToken { token_hash, session_id, now } => {
-                let token = self.verifiable(now)?;
-                if token.token_hash == token_hash {
-                    SetupEvent::BootstrapTokenVerified { session_id }
-                } else {
-                    SetupEvent::VerificationFailed { failures: token.failures + 1 }
-                }
+                self.verify(|token| token.token_hash == token_hash, session_id, now)?
             }
             SetupCommand::SetPreferences { runtime_mode, remote_auth_mode } => {
                 self.not_ready()?;

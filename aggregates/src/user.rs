@@ -317,7 +317,7 @@ impl User {
         Ok(role)
     }
 
-    fn decide(&self, command: UserCommand) -> Result<Option<UserEvent>, UserError> {
+    pub(crate) fn decide(&self, command: UserCommand) -> Result<Option<UserEvent>, UserError> {
         let event = match command {
             UserCommand::RegisterOwner { address, identity, profile } => {
                 self.absent()?;

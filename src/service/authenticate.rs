@@ -178,7 +178,7 @@ impl Service {
         if used == Use::Noted {
             self.note_token_use(&token, now).await.map_err(session_error)?;
         }
-        let role = api_token_role(token.role, user.role);
+        let role = token.role.as_api_token_of(user.role);
         Ok(Caller { user, role, credential: Credential::ApiToken(token.id), session_opened_at: None })
     }
 
@@ -273,11 +273,6 @@ async fn remembered<K: std::hash::Hash + Eq + Clone, V>(
     }
 }
 
-/// The lower of a token's own role and its user's, never owner.
-fn api_token_role(own: Role, user: Role) -> Role {
-    own.min(user).min(Role::Admin)
-}
-
 impl Decision {
     /// Checks the caller again, on their streams: what they hold may have been taken from them since.
     ///
@@ -290,30 +285,21 @@ impl Decision {
     async fn check_again(&mut self, caller: &Caller) -> Result<Actor, ApiError> {
         self.acts(caller.actor_ref());
         let user = self.load::<User>(StreamId::user(caller.user.id)).await?.aggregate;
-        let acting_role = user.acting_role().ok_or_else(invalid_session)?;
         let role = match caller.credential {
             Credential::Session(id) => {
                 let session = self.load::<Session>(StreamId::session(id)).await?.aggregate;
                 let provider = self.load::<IdentityProvider>(StreamId::identity_provider()).await?.aggregate;
-                session.check(SessionKind::User, self.now).map_err(|error| match error {
+                session.acting_role(&user, &provider, self.now).map_err(|error| match error {
                     SessionError::Expired => session_expired(),
                     SessionError::Invalid | SessionError::Exists => invalid_session(),
-                })?;
-                if session.user_epoch != user.session_epoch || session.provider_epoch != provider.session_epoch {
-                    return Err(invalid_session());
-                }
-                acting_role
+                })?
             }
             Credential::ApiToken(id) => {
                 let token = self.load::<ApiToken>(StreamId::api_token(id)).await?.aggregate;
-                token.check(self.now).map_err(|error| match error {
+                token.acting_role(&user, self.now).map_err(|error| match error {
                     ApiTokenError::Expired => session_expired(),
                     _ => invalid_session(),
-                })?;
-                if token.token_epoch != user.token_epoch {
-                    return Err(invalid_session());
-                }
-                api_token_role(token.role.ok_or_else(invalid_session)?, acting_role)
+                })?
             }
         };
         Ok(Actor { user_id: caller.user.id, role, credential: caller.credential })
