@@ -145,18 +145,34 @@ impl SealedEvent {
             *value = match keys.get(id) {
                 None => Protected::Erased,
                 Some(key) => {
-                    let opened = open_text(key, &place(field).context(id), sealed);
-                    let text = opened.map_err(|source| CodecError::Open {
-                        stream: self.stream.clone(),
-                        sequence: self.sequence,
-                        field,
-                        source,
-                    })?;
-                    Protected::Clear { key: id.clone(), text }
+                    Protected::Clear { key: id.clone(), text: open_text(key, id, &place(field), field, sealed)? }
                 }
             };
         }
         Ok((self.event, self.metadata))
+    }
+
+    /// Tries every sealed value whose key is there, also those that no fold looks at.
+    ///
+    /// # Errors
+    /// [`CodecError::Open`] for the first that does not open.
+    pub fn try_seals(&self, keys: &Keys) -> Result<(), CodecError> {
+        let (mut event, mut metadata) = (self.event.clone(), self.metadata.clone());
+        for (field, value) in event.protected_fields().into_iter().chain(metadata.protected_fields()) {
+            let place = Place {
+                stream: &self.stream,
+                sequence: self.sequence,
+                event_type: &self.event_type,
+                event_version: &self.event_version,
+                field,
+            };
+            if let Protected::Sealed { key: id, sealed } = value
+                && let Some(key) = keys.get(id)
+            {
+                open_text(key, id, &place, field, sealed)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -171,6 +187,18 @@ fn personal_fields<'a>(
     fields.filter(|(_, value)| value.key() != Some(&KeyId::Instance))
 }
 
-fn open_text(key: &Key, context: &[u8], sealed: &str) -> Result<String, OpenError> {
-    String::from_utf8(key.open(context, sealed)?).map_err(|_| OpenError)
+fn open_text(
+    key: &Key,
+    id: &KeyId,
+    place: &Place<'_>,
+    field: &'static str,
+    sealed: &str,
+) -> Result<String, CodecError> {
+    let opened = key.open(&place.context(id), sealed);
+    opened.and_then(|bytes| String::from_utf8(bytes).map_err(|_| OpenError)).map_err(|source| CodecError::Open {
+        stream: place.stream.clone(),
+        sequence: place.sequence,
+        field,
+        source,
+    })
 }

@@ -16,7 +16,7 @@ use super::dialect::Dialect;
 use super::keyring::{Keyring, KeyringError};
 use super::leaf::hex_digits;
 use super::sqlite::{self, SqliteThread};
-use super::{EventRecord, Location, SealedEvent, UnreadableEvent};
+use super::{EventRecord, SealedEvent, UnreadableEvent};
 
 /// Events that are read and opened at once.
 pub const PAGE_EVENTS: u16 = 500;
@@ -167,8 +167,8 @@ impl History {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn open(location: &Location, keyring: &Keyring, after: i64) -> Result<Self, HistoryError> {
-        let source = EventSource::open(&location.target()?).await?;
+    pub(super) async fn open(target: &WriteTarget, keyring: &Keyring, after: i64) -> Result<Self, HistoryError> {
+        let source = EventSource::open(target).await?;
         Ok(Self::read(source, keyring.clone(), after))
     }
 

@@ -15,6 +15,7 @@ mod dialect;
 mod group;
 mod head;
 pub mod history;
+pub mod inspect;
 mod keyring;
 mod last_seen;
 pub mod leaf;

@@ -1,9 +1,13 @@
 //! A log that is open for looking back: its events with their keys, and the position that belongs to a moment.
 
+use std::sync::Arc;
+
 use aggregates::{KeyId, StreamId, UserId};
 use projections::KeyedHasher;
 
+use super::connection::WriteTarget;
 use super::history::{EventSource, History, HistoryError, OpenedEvent, PAGE_EVENTS, open};
+use super::inspect::Inspection;
 use super::keyring::Keyring;
 use super::reader::Reader;
 use super::rebuild::Progress;
@@ -15,7 +19,7 @@ use crate::keys::{InstanceKeys, MasterKey, MasterKeySource};
 /// What it takes to fold a log again. Nothing here writes.
 #[derive(Clone, Debug)]
 pub struct Past {
-    location: Location,
+    target: Arc<WriteTarget>,
     reader: Reader,
     keyring: Keyring,
     hasher: KeyedHasher,
@@ -31,7 +35,7 @@ impl Past {
         let keyring = Keyring::new(MasterKey::load(master_key, false)?, reader.database().clone());
         let instance_key = keyring.read(&KeyId::Instance).await?.ok_or(OpenError::NoInstanceKey)?;
         let hasher = KeyedHasher::new(InstanceKeys::derive(&instance_key).unique.bytes());
-        Ok(Self { location: location.clone(), reader, keyring, hasher })
+        Ok(Self { target: Arc::new(location.target()?), reader, keyring, hasher })
     }
 
     pub fn hasher(&self) -> &KeyedHasher {
@@ -51,7 +55,7 @@ impl Past {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn history(&self, after: i64) -> Result<History, HistoryError> {
-        History::open(&self.location, &self.keyring, after).await
+        History::open(&self.target, &self.keyring, after).await
     }
 
     /// At most [`PAGE_EVENTS`] events after a position, as they are stored; none where the log ends.
@@ -94,8 +98,16 @@ impl Past {
     /// # Errors
     /// When the log or the rows cannot be read.
     pub async fn verify(&self, names: &[&str], report: &(dyn Fn(Progress) + Sync)) -> Result<Verified, VerifyError> {
-        let source = EventSource::open(&self.location.target()?).await?;
+        let source = EventSource::open(&self.target).await?;
         verify(source, &self.keyring, &self.hasher, names, report).await
+    }
+
+    /// The log as it is now, row by row, whatever is wrong with a row.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn inspect(&self) -> Result<Inspection, HistoryError> {
+        Inspection::begin(EventSource::open(&self.target).await?, self.keyring.clone()).await
     }
 
     /// The events of one stream up to a position, in order. Streams are short.

@@ -5,12 +5,14 @@
 //!
 //! Architecture invariant: nothing here writes, reads a read model's table, or reads the clock.
 
+mod check;
 mod diff;
 mod person;
 mod shown;
 mod state;
 mod trail;
 
+pub use check::{Checked, DECIDED_BEFORE_SECONDS, Finding, Reason, check};
 pub use diff::{Change, Difference, differences};
 pub use person::{Held, find_by_address, held};
 pub use shown::{Item, Shown};
