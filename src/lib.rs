@@ -5,6 +5,7 @@ pub mod clock;
 pub mod data_dir;
 pub mod error;
 pub mod http;
+pub mod items;
 pub mod keys;
 pub mod log;
 pub mod oidc;

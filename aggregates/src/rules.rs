@@ -137,6 +137,9 @@ impl User {
                 UserCommand::Disable { actor: circumstances.user()?, user_id }
             }
             UserEvent::UserEnabled { enabled_by: _ } => UserCommand::Enable { actor: circumstances.user()?, user_id },
+            UserEvent::UserErased { address, identity, erased_by: _ } => {
+                UserCommand::Erase { actor: circumstances.actor, address, identity }
+            }
             UserEvent::SessionsRevoked { revoked_by: _, kept } => {
                 UserCommand::RevokeSessions { actor: circumstances.user()?, user_id, kept }
             }

@@ -8,13 +8,13 @@ use clap::{Args, ValueEnum};
 use super::csv;
 use super::follow::Follow;
 use super::output::{Failure, print_whole, printable_json, time};
-use super::projections::Shown;
-use super::replay::{Time, now};
+use super::progress::ProgressShown;
 use super::show::past;
+use crate::clock::Clock;
 use crate::http::routes::audit::Entry;
 use crate::log::past::Past;
 use crate::log::rebuild::Progress;
-use crate::replay::{ReplayError, Trail};
+use crate::replay::{ReplayError, Time, Trail};
 use crate::service::audit::AuditEntry;
 use crate::settings::Settings;
 
@@ -87,14 +87,14 @@ struct Stretch {
 impl Stretch {
     async fn find(past: &Past, args: &ExportArgs) -> Result<Self, Failure> {
         for Time(asked) in args.from.iter().chain(&args.to) {
-            if *asked > now() {
-                return Err(Failure::usage(format!("{} lies in the future: the log cannot tell it", time(*asked))));
+            if *asked > Clock.now() {
+                return Err(ReplayError::InTheFuture(*asked).into());
             }
         }
         if let (Some(Time(from)), Some(Time(to))) = (args.from, args.to)
             && to < from
         {
-            return Err(Failure::usage(format!("--to {} lies before --from {}", time(to), time(from))));
+            return Err(Failure::usage(format!("--to {} lies before --from {}", time(to.0), time(from.0))));
         }
         let head = past.head().await.map_err(store_failed)?;
         let mut after = args.since_position.unwrap_or(0);
@@ -114,8 +114,8 @@ impl Stretch {
 }
 
 /// The position of the last event before a time.
-async fn last_before(past: &Past, Time(seconds): Time) -> Result<i64, Failure> {
-    past.position_at(seconds.saturating_mul(1_000_000).saturating_sub(1)).await.map_err(store_failed)
+async fn last_before(past: &Past, Time(time): Time) -> Result<i64, Failure> {
+    past.position_at(time.0.saturating_mul(1_000_000).saturating_sub(1)).await.map_err(store_failed)
 }
 
 fn store_failed(error: sqlx::Error) -> Failure {
@@ -131,7 +131,7 @@ pub(super) async fn export(settings: &Settings, args: ExportArgs) -> Result<(), 
     let past = past(settings).await?;
     let Stretch { after, last } = Stretch::find(&past, &args).await?;
     // On a terminal the entries themselves show how far it has come.
-    let mut progress = (!io::stdout().is_terminal()).then(|| Shown::new(false));
+    let mut progress = (!io::stdout().is_terminal()).then(|| ProgressShown::new(false));
     let head = past.head().await.map_err(store_failed)?;
     let mut text = if args.since_position.unwrap_or(0) == 0 { args.format.heading() } else { String::new() };
     let mut trail = Trail::after(&past, after);

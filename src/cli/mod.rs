@@ -8,6 +8,7 @@ mod csv;
 mod events;
 mod follow;
 mod output;
+mod progress;
 mod projections;
 mod replay;
 mod serve;

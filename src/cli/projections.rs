@@ -1,23 +1,16 @@
 //! `authlog projections`: how the read models stand, and making them anew.
 
-use std::io::{self, IsTerminal as _};
-
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use projections::TABLES;
 use serde_json::{Value, json};
 
 use super::change::{carry_out_and_report, unexpected};
 use super::output::{Failure, line, note};
+use super::progress::ProgressShown;
 use super::show::{database_failed, past, reader};
-use crate::log::history::PAGE_EVENTS;
-use crate::log::rebuild::Progress;
 use crate::log::verify::{NAMED_DIFFERENCES, RowDifference};
 use crate::operator::{OperatorAnswer, OperatorCommand};
 use crate::settings::Settings;
-
-/// Where there is no terminal, so many lines tell of a whole rebuild.
-const PROGRESS_LINES: i64 = 20;
 
 #[derive(Args)]
 pub(super) struct RebuildArgs {
@@ -48,7 +41,7 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
     let names: Vec<&str> =
         if args.names.is_empty() { all.to_vec() } else { args.names.iter().map(String::as_str).collect() };
     // Rows that differ are the answer, and progress is not.
-    let shown = Shown::new(false);
+    let shown = ProgressShown::new(false);
     let verified = past.verify(&names, &|progress| shown.report(progress)).await;
     shown.end();
     let verified = verified.map_err(|error| Failure::failed(error.to_string()))?;
@@ -93,7 +86,7 @@ pub(super) async fn rebuild(settings: Settings, args: RebuildArgs) -> Result<(),
     // A rebuild makes no log.
     reader(&settings).await?;
     let names = if args.all { TABLES.iter().map(|table| table.name.to_owned()).collect() } else { args.names.clone() };
-    let shown = Shown::new(args.json);
+    let shown = ProgressShown::new(args.json);
     let report = |answer| {
         if let OperatorAnswer::Rebuilding(progress) = answer {
             shown.report(progress);
@@ -109,51 +102,6 @@ pub(super) async fn rebuild(settings: Settings, args: RebuildArgs) -> Result<(),
         note(&format!("Rebuilt up to position {position}: {}.", names.join(", ")));
     }
     Ok(())
-}
-
-/// How progress is shown: a bar on a terminal, a line now and then elsewhere, every step for machines.
-pub(super) enum Shown {
-    Bar(ProgressBar),
-    Lines,
-    Json,
-}
-
-impl Shown {
-    pub(super) fn new(json: bool) -> Self {
-        if json {
-            return Self::Json;
-        }
-        if !io::stderr().is_terminal() {
-            return Self::Lines;
-        }
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} events  {per_sec}  {eta} left");
-        Self::Bar(ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
-    }
-
-    pub(super) fn report(&self, Progress { position, head }: Progress) {
-        match self {
-            Self::Bar(bar) => {
-                bar.set_length(u64::try_from(head).unwrap_or_default());
-                bar.set_position(u64::try_from(position).unwrap_or_default());
-            }
-            Self::Lines => {
-                // One line when another twentieth is done.
-                let done = |position: i64| position.saturating_mul(PROGRESS_LINES) / head.max(1);
-                if done(position) > done(position - i64::from(PAGE_EVENTS)) {
-                    note(&format!("{position} of {head} events"));
-                }
-            }
-            Self::Json => {
-                let _ = line(&json!({ "position": position, "head": head }).to_string());
-            }
-        }
-    }
-
-    pub(super) fn end(&self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 pub(super) async fn status(settings: &Settings, json: bool) -> Result<(), Failure> {

@@ -116,13 +116,8 @@ impl SealedEvent {
         let mut texts = HashMap::new();
         for (field, value) in self.event.protected_fields().into_iter().chain(self.metadata.protected_fields()) {
             let Protected::Sealed { key: sealed_with, sealed } = &*value else { continue };
-            let opened = key.filter(|_| sealed_with == id).map(|key| open_text(key, &place(field).context(id), sealed));
-            let text = opened.transpose().map_err(|source| CodecError::Open {
-                stream: self.stream.clone(),
-                sequence: self.sequence,
-                field,
-                source,
-            })?;
+            let key = key.filter(|_| sealed_with == id);
+            let text = key.map(|key| open_text(key, id, &place(field), field, sealed)).transpose()?;
             texts.insert(format!("{sealed_with}:{sealed}"), text);
         }
         Ok(texts)

@@ -34,7 +34,7 @@ pub fn differences(before: &Shown, after: &Shown) -> Vec<Difference> {
     let mut found = Vec::new();
     for (item, value) in &before {
         let change = match after.get(item) {
-            None => Some(Change::Vanished((*value).clone())),
+            None => Some(Change::Vanished(value.clone())),
             Some(now) => changed_fields(value, now),
         };
         found.extend(change.map(|change| Difference { item: item.clone(), change }));

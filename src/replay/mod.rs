@@ -7,14 +7,18 @@
 
 mod check;
 mod diff;
+mod moment;
 mod person;
 mod shown;
 mod state;
 mod trail;
+mod why;
 
 pub use check::{Checked, DECIDED_BEFORE_SECONDS, Finding, Reason, check};
 pub use diff::{Change, Difference, differences};
+pub use moment::{AsOf, Moment, Time};
 pub use person::{Held, find_by_address, held};
-pub use shown::{Item, Shown};
+pub use shown::{Item, OneStream, Shown};
 pub use state::{ReplayError, State};
 pub use trail::{Trail, entries};
+pub use why::{Answer, Decider, Decides, Ending, Name, Subject, Why};

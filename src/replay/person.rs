@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{ReplayError, State};
-use crate::http::routes::users::User;
+use crate::items::User;
 use crate::log::history::{HistoryError, OpenedEvent};
 use crate::log::past::Past;
 use crate::log::told::Told;

@@ -2,38 +2,72 @@
 
 use std::collections::BTreeMap;
 
-use aggregates::{SessionKind, Status};
-use projections::{ApiTokenRow, IdentityProviderRow, SessionRow, UserRow};
+use aggregates::{SessionKind, Status, StreamId};
+use projections::{ApiTokenRow, Key, Recorded, SessionRow, UserRow};
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::State;
-use crate::http::routes::api_tokens::ApiToken;
-use crate::http::routes::sessions::Session;
-use crate::http::routes::setup::StatusAnswer;
-use crate::http::routes::users::User;
+use super::{AsOf, ReplayError, State};
+use crate::items::{ApiToken, ConfiguredProvider, Session, StatusAnswer, User};
+use crate::log::history::OpenedEvent;
+use crate::log::past::Past;
 
 /// How things stood.
-#[derive(Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Shown {
+    /// Position of the last event that counts.
+    pub position: i64,
+    /// Unix seconds: what had run out by then was no longer alive.
+    pub at: i64,
+    /// Absent before the first event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<StatusAnswer>,
+    /// Absent when none was configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_provider: Option<ConfiguredProvider>,
+    pub users: Vec<User>,
+    /// Those alive at that moment. When a session was last seen is not in the log: `last_seen_at` is when it was opened.
+    pub sessions: Vec<Session>,
+    /// Those that worked at that moment.
+    pub api_tokens: Vec<ApiToken>,
+}
+
+/// What one stream had made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OneStream {
     /// Position of the last event that counts.
     pub position: i64,
     /// Unix seconds.
     pub at: i64,
-    /// As `GET /v1/public/setup-status`; null before the first event.
-    pub setup: Value,
-    /// Null when none is configured.
-    pub identity_provider: Value,
-    pub users: Vec<Value>,
-    /// Those alive at that moment. When a session was last seen is not in the log: `last_seen_at` is when it was opened.
-    pub sessions: Vec<Value>,
-    /// Those that worked at that moment.
-    pub api_tokens: Vec<Value>,
+    pub stream: String,
+    /// The item as the API shows it; null when there was none any more.
+    pub state: Value,
+}
+
+impl OneStream {
+    /// Folds one stream up to a position.
+    ///
+    /// # Errors
+    /// [`ReplayError::NoSuchStream`]; when the log cannot be read or folded.
+    pub async fn as_of(past: &Past, stream: &StreamId, as_of: AsOf) -> Result<Self, ReplayError> {
+        let events = past.stream(stream, as_of.position).await?;
+        if events.is_empty() {
+            return Err(ReplayError::NoSuchStream(stream.clone()));
+        }
+        let mut state = State::before_everything(as_of.at);
+        let events: Vec<Recorded<'_>> = events.iter().map(OpenedEvent::recorded).collect();
+        state.fold(&events, past.hasher())?;
+        let item = Shown::of_one_stream(&state).items().into_values().next();
+        let (position, at) = (as_of.position, as_of.at.0);
+        Ok(Self { position, at, stream: stream.to_string(), state: item.unwrap_or_default() })
+    }
 }
 
 /// Names one thing that a state shows: its kind, and its id where there are several.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 pub struct Item {
+    /// `setup`, `identity_provider`, `user`, `session` or `api_token`.
     pub kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -53,8 +87,7 @@ impl Shown {
 
     fn with(state: &State, session: impl Fn(&SessionRow) -> bool, token: impl Fn(&ApiTokenRow) -> bool) -> Self {
         let models = &state.models;
-        let setup =
-            models.setup.upserts().into_iter().next().map(|row| json!(StatusAnswer::of(row.instance_id, row.state)));
+        let setup = models.setup.upserts().into_iter().next();
         let provider = models.identity_provider.upserts().into_iter().next();
         let mut users = models.users.upserts();
         users.sort_by_key(|row| (row.created_at, row.id));
@@ -67,33 +100,35 @@ impl Shown {
         Self {
             position: state.position,
             at: state.at.0,
-            setup: setup.unwrap_or_default(),
-            identity_provider: provider.map(shown_provider).unwrap_or_default(),
-            users: users.into_iter().map(|row| json!(User::from(row.clone()))).collect(),
-            sessions: sessions
-                .into_iter()
-                .filter_map(|row| Session::as_recorded(row.clone()))
-                .map(|row| json!(row))
-                .collect(),
-            api_tokens: tokens.into_iter().map(|row| json!(ApiToken::of(row.clone(), None))).collect(),
+            setup: setup.map(|row| StatusAnswer::of(row.instance_id, row.state)),
+            identity_provider: provider.and_then(ConfiguredProvider::of),
+            users: users.into_iter().map(|row| row.clone().into()).collect(),
+            sessions: sessions.into_iter().filter_map(|row| Session::as_recorded(row.clone())).collect(),
+            api_tokens: tokens.into_iter().map(|row| ApiToken::of(row.clone(), None)).collect(),
         }
     }
 
     /// Everything shown, by name.
-    pub fn items(&self) -> BTreeMap<Item, &Value> {
-        let only = [("setup", &self.setup), ("identity_provider", &self.identity_provider)];
-        let only = only.into_iter().filter(|(_, value)| !value.is_null());
-        let many = [("user", &self.users), ("session", &self.sessions), ("api_token", &self.api_tokens)];
-        let many = many.into_iter().flat_map(|(kind, values)| values.iter().map(move |value| (kind, value)));
-        let id = |value: &Value| value["id"].as_str().map(str::to_owned);
-        only.map(|(kind, value)| (Item { kind, id: None }, value))
-            .chain(many.map(|(kind, value)| (Item { kind, id: id(value) }, value)))
-            .collect()
+    pub fn items(&self) -> BTreeMap<Item, Value> {
+        let only = [
+            ("setup", self.setup.as_ref().map(|item| json!(item))),
+            ("identity_provider", self.identity_provider.as_ref().map(|item| json!(item))),
+        ];
+        let mut items = BTreeMap::new();
+        for (kind, value) in only {
+            items.extend(value.map(|value| (Item { kind, id: None }, value)));
+        }
+        let many = self.users.iter().map(|item| ("user", json!(item)));
+        let many = many.chain(self.sessions.iter().map(|item| ("session", json!(item))));
+        for (kind, value) in many.chain(self.api_tokens.iter().map(|item| ("api_token", json!(item)))) {
+            items.insert(Item { kind, id: value["id"].as_str().map(str::to_owned) }, value);
+        }
+        items
     }
 }
 
 fn user_of(state: &State, id: aggregates::UserId) -> Option<&UserRow> {
-    state.models.users.get(&projections::Key::Id(id.0))
+    state.models.users.get(&Key::Id(id.0))
 }
 
 fn is_alive(row: &SessionRow, state: &State) -> bool {
@@ -111,14 +146,4 @@ fn works(row: &ApiTokenRow, state: &State) -> bool {
     let user = user_of(state, row.user_id);
     user.is_some_and(|user| user.status == Status::Active && user.token_epoch == row.token_epoch)
         && row.expires_at.is_none_or(|expires_at| expires_at > state.at)
-}
-
-fn shown_provider(row: &IdentityProviderRow) -> Value {
-    let Some(issuer_url) = &row.issuer_url else { return Value::Null };
-    json!({
-        "issuer_url": issuer_url,
-        "client_id": row.client_id,
-        "has_client_secret": row.client_secret.is_some(),
-        "configured_at": row.configured_at,
-    })
 }

@@ -1,6 +1,7 @@
 //! Folding up to a position.
 
 use aggregates::{StreamId, UnixSeconds};
+use chrono::DateTime;
 use projections::{FoldError, KeyedHasher, ReadModels, Recorded};
 
 use crate::log::history::HistoryError;
@@ -24,8 +25,16 @@ pub enum ReplayError {
     BeyondTheHead { asked: i64, head: i64 },
     #[error("the log is damaged: it lacks the event at position {position}, before {last}")]
     Missing { position: i64, last: i64 },
+    #[error("{} lies in the future: the log cannot tell it", written(*.0))]
+    InTheFuture(UnixSeconds),
     #[error("the stream {0} has no event up to there")]
     NoSuchStream(StreamId),
+    #[error("no user, session or API token of that name had an event up to there")]
+    NoSuchSubject,
+}
+
+fn written(time: UnixSeconds) -> String {
+    DateTime::from_timestamp(time.0, 0).map_or_else(|| time.0.to_string(), |time| time.to_rfc3339())
 }
 
 /// How things stood right after an event.

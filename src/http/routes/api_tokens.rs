@@ -3,49 +3,16 @@
 use aggregates::{ApiTokenId, Role, UnixSeconds};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use projections::ApiTokenRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::users::grantable_role;
 use super::{Ok as Done, secret};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::call::Call;
 use crate::http::{Json, PathId};
+use crate::items::ApiToken;
 use crate::service::api_tokens::{MAX_NAME_CHARACTERS, NewApiToken};
-
-#[derive(Serialize, ToSchema)]
-pub struct ApiToken {
-    id: Uuid,
-    name: String,
-    /// The token's first 12 characters.
-    prefix: String,
-    role: &'static str,
-    user_id: Uuid,
-    /// Unix seconds.
-    created_at: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<i64>,
-    /// Unix seconds, to the minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_used_at: Option<i64>,
-}
-
-impl ApiToken {
-    pub(crate) fn of(row: ApiTokenRow, last_used_at: Option<UnixSeconds>) -> Self {
-        Self {
-            id: row.id.0,
-            name: row.name,
-            prefix: row.prefix,
-            role: row.role.as_str(),
-            user_id: row.user_id.0,
-            created_at: row.created_at.0,
-            expires_at: row.expires_at.map(|time| time.0),
-            last_used_at: last_used_at.map(|time| time.0),
-        }
-    }
-}
 
 #[derive(Serialize, ToSchema)]
 pub struct ApiTokensAnswer {

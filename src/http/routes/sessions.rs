@@ -1,14 +1,13 @@
 //! `/v1/sessions...`.
 
 use aggregates::{SessionId, UserId};
-use projections::SessionRow;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::http::call::Call;
 use crate::http::{Json, PathId, Query};
+use crate::items::Session;
 use crate::service::sessions::ListedSession;
 
 #[derive(Deserialize, IntoParams)]
@@ -28,44 +27,9 @@ impl WhoseQuery {
     }
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct Session {
-    id: Uuid,
-    user_id: Uuid,
-    /// Unix seconds.
-    created_at: i64,
-    /// Unix seconds, to the minute.
-    last_seen_at: i64,
-    /// Unix seconds.
-    expires_at: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ip: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<String>,
-    /// Whether it is the one that asks.
-    current: bool,
-}
-
 impl From<ListedSession> for Session {
     fn from(listed: ListedSession) -> Self {
-        Self {
-            id: listed.row.id.0,
-            user_id: listed.user_id.0,
-            created_at: listed.row.created_at.0,
-            last_seen_at: listed.last_seen_at.0,
-            expires_at: listed.row.expires_at.0,
-            ip: listed.row.source_address,
-            user_agent: listed.row.user_agent,
-            current: listed.current,
-        }
-    }
-}
-
-impl Session {
-    /// As the log alone tells it; `None` for a setup session.
-    pub(crate) fn as_recorded(row: SessionRow) -> Option<Self> {
-        let (user_id, last_seen_at) = (row.user_id?, row.created_at);
-        Some(ListedSession { row, user_id, last_seen_at, current: false }.into())
+        Self::of(listed.row, listed.user_id, listed.last_seen_at, listed.current)
     }
 }
 

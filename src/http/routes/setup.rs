@@ -16,35 +16,9 @@ use crate::error::{ApiError, ErrorCode};
 use crate::http::Json;
 use crate::http::RedirectPolicy;
 use crate::http::call::Call;
+use crate::items::StatusAnswer;
 use crate::service::Service;
 use crate::service::setup::NewProvider;
-
-#[derive(Serialize, ToSchema)]
-pub struct StatusAnswer {
-    instance_id: Uuid,
-    /// `uninitialized`, `bootstrap_pending`, `idp_configured`, `owner_created` or `ready`.
-    state: &'static str,
-    /// Whether the instance is not ready.
-    setup_mode: bool,
-    /// Whether the instance is ready.
-    is_configured: bool,
-    runtime_mode: &'static str,
-    remote_auth_mode: &'static str,
-}
-
-impl StatusAnswer {
-    pub(crate) fn of(instance_id: InstanceId, state: SetupState) -> Self {
-        let ready = state == SetupState::Ready;
-        Self {
-            instance_id: instance_id.0,
-            state: state.as_str(),
-            setup_mode: !ready,
-            is_configured: ready,
-            runtime_mode: "remote",
-            remote_auth_mode: "oidc",
-        }
-    }
-}
 
 /// Where setup stands
 #[utoipa::path(get, path = "/v1/public/setup-status", tag = "setup", responses((status = 200, body = StatusAnswer)))]

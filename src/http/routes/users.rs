@@ -12,44 +12,12 @@ use crate::error::{ApiError, ErrorCode};
 use crate::http::call::Call;
 use crate::http::{Direction, Page, Sorting};
 use crate::http::{Json, PathId, Query};
+use crate::items::User;
 use crate::service::erase::{Erased, Eraser};
 use crate::service::users::{UserQuery, UserSort};
 
 /// A search text has at most so many bytes.
 pub const MAX_SEARCH_BYTES: usize = 256;
-
-#[derive(Serialize, ToSchema)]
-pub struct User {
-    id: Uuid,
-    email: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    display_name: Option<String>,
-    /// `owner`, `admin`, `developer` or `qa_viewer`.
-    role: &'static str,
-    /// `invited`, `active` or `disabled`.
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    avatar_url: Option<String>,
-    /// Unix seconds.
-    created_at: i64,
-    /// Unix seconds.
-    updated_at: i64,
-}
-
-impl From<UserRow> for User {
-    fn from(row: UserRow) -> Self {
-        Self {
-            id: row.id.0,
-            email: row.address,
-            display_name: row.display_name,
-            role: row.role.as_str(),
-            status: row.status.as_str(),
-            avatar_url: row.picture,
-            created_at: row.created_at.0,
-            updated_at: row.updated_at.0,
-        }
-    }
-}
 
 #[derive(Serialize, ToSchema)]
 pub struct UserAnswer {

@@ -58,6 +58,7 @@ pub(super) fn causes(event: &Event) -> &'static [Cause] {
             | UserEvent::RoleChanged { .. }
             | UserEvent::UserDisabled { .. }
             | UserEvent::UserEnabled { .. } => &[User, ApiToken],
+            UserEvent::UserErased { .. } => &[User, Operator],
             UserEvent::SessionsRevoked { .. }
             | UserEvent::InvitationAccepted { .. }
             | UserEvent::ProfileChanged { .. }
@@ -89,6 +90,7 @@ pub(super) fn is_of_a_sign_in(event: &Event) -> bool {
             | UserEvent::RoleChanged { .. }
             | UserEvent::UserDisabled { .. }
             | UserEvent::UserEnabled { .. }
+            | UserEvent::UserErased { .. }
             | UserEvent::SessionsRevoked { .. }
             | UserEvent::OwnerRecoveryOpened { .. } => false,
         },

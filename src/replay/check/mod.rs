@@ -161,8 +161,8 @@ impl Walk {
                     metadata: &opened.metadata,
                 };
                 reasons.extend(self.world.judge(&recorded, past.hasher()).err());
-                if self.world.apply(&recorded) {
-                    self.sequences.remove(&key(&record));
+                for ended in self.world.apply(&recorded) {
+                    self.sequences.remove(&(ended.aggregate_type.to_owned(), ended.aggregate_id));
                 }
             }
         }

@@ -232,6 +232,7 @@ impl World {
             | UserEvent::RoleChanged { .. }
             | UserEvent::UserDisabled { .. }
             | UserEvent::UserEnabled { .. }
+            | UserEvent::UserErased { .. }
             | UserEvent::SessionsRevoked { .. }
             | UserEvent::OwnerRecoveryOpened { .. }
             | UserEvent::IdentityUnlinked { .. } => Ok(()),
@@ -277,52 +278,73 @@ impl World {
         }
     }
 
-    /// Folds an event, whatever was said of it; answers whether its stream has ended.
-    pub(super) fn apply(&mut self, recorded: &Recorded<'_>) -> bool {
+    /// Folds an event, whatever was said of it; answers which streams have ended with it.
+    pub(super) fn apply(&mut self, recorded: &Recorded<'_>) -> Vec<StreamId> {
         if !is_in_its_place(recorded.stream, recorded.event) {
-            return false;
+            return Vec::new();
         }
         let id = id(recorded.stream);
         match recorded.event {
             Event::Setup(event) => self.setup.apply(event.clone()),
             Event::IdentityProvider(event) => self.provider.apply(event.clone()),
-            Event::User(event) => {
-                let user = self.users.entry(UserId(id)).or_default();
-                user.apply(event.clone());
-                let is_owner = user.role == Some(Role::Owner) && user.status().is_some();
-                if is_owner {
-                    self.owner.get_or_insert(UserId(id));
-                } else if self.owner == Some(UserId(id)) {
-                    self.owner = None;
-                }
-            }
+            Event::User(event) => return self.apply_to_user(UserId(id), event),
             Event::Session(event) => return self.apply_to_session(SessionId(id), event),
-            Event::ApiToken(event) => {
-                let token = self.api_tokens.entry(ApiTokenId(id)).or_default();
-                token.apply(event.clone());
-                if token.revoked {
-                    self.api_tokens.remove(&ApiTokenId(id));
-                    return true;
-                }
-            }
+            Event::ApiToken(event) => return self.apply_to_api_token(ApiTokenId(id), event),
         }
-        false
+        Vec::new()
     }
 
-    fn apply_to_session(&mut self, id: SessionId, event: &SessionEvent) -> bool {
+    fn apply_to_user(&mut self, id: UserId, event: &UserEvent) -> Vec<StreamId> {
+        let user = self.users.entry(id).or_default();
+        user.apply(event.clone());
+        if user.gone {
+            return self.forget_user(id);
+        }
+        if user.role == Some(Role::Owner) {
+            self.owner.get_or_insert(id);
+        }
+        Vec::new()
+    }
+
+    /// Of somebody who is gone nothing is written any more, not even that a session has run out.
+    fn forget_user(&mut self, id: UserId) -> Vec<StreamId> {
+        self.users.remove(&id);
+        self.owner = self.owner.filter(|owner| *owner != id);
+        let sessions = self.sessions_of.remove(&id).unwrap_or_default();
+        for session in &sessions {
+            self.sessions.remove(session);
+        }
+        let tokens = self.api_tokens.extract_if(|_, token| token.user_id == Some(id)).map(|(token, _)| token);
+        let mut ended: Vec<StreamId> = tokens.map(StreamId::api_token).collect();
+        ended.extend(sessions.into_iter().map(StreamId::session));
+        ended.push(StreamId::user(id));
+        ended
+    }
+
+    fn apply_to_session(&mut self, id: SessionId, event: &SessionEvent) -> Vec<StreamId> {
         let session = self.sessions.entry(id).or_default();
         session.apply(event.clone());
         if let SessionEvent::SessionOpened { user_id, .. } = event {
             self.sessions_of.entry(*user_id).or_default().push(id);
         }
-        let (has_ended, user) = (session.end.is_some(), session.user_id);
-        if has_ended {
-            self.sessions.remove(&id);
-            if let Some(sessions) = user.and_then(|user| self.sessions_of.get_mut(&user)) {
-                sessions.retain(|session| *session != id);
-            }
+        if session.end.is_none() {
+            return Vec::new();
         }
-        has_ended
+        if let Some(sessions) = session.user_id.and_then(|user| self.sessions_of.get_mut(&user)) {
+            sessions.retain(|session| *session != id);
+        }
+        self.sessions.remove(&id);
+        vec![StreamId::session(id)]
+    }
+
+    fn apply_to_api_token(&mut self, id: ApiTokenId, event: &ApiTokenEvent) -> Vec<StreamId> {
+        let token = self.api_tokens.entry(id).or_default();
+        token.apply(event.clone());
+        if !token.revoked {
+            return Vec::new();
+        }
+        self.api_tokens.remove(&id);
+        vec![StreamId::api_token(id)]
     }
 }
 

@@ -1,24 +1,10 @@
-//! Looking back: what the log says was true at a moment, by the command line.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! `authlog replay` as of a moment: everything, one stream, what differs.
 
-mod support;
-
+use crate::support::Backend;
+use crate::support::server::{Instance, run};
+use crate::{document, head, lines, on_both_databases};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::Backend;
-use support::server::{Instance, Server, run};
-
-async fn lines(server: &Server, arguments: &[&str]) -> Vec<Value> {
-    let (code, stdout, stderr) = run(&server.flags, &[&["replay", "--json"][..], arguments].concat()).await;
-    assert_eq!(code, 0, "{arguments:?}: {stderr}");
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-async fn document(server: &Server, arguments: &[&str]) -> Value {
-    let mut lines = lines(server, arguments).await;
-    assert_eq!(lines.len(), 1);
-    lines.remove(0)
-}
 
 /// Everything as the API shows it now; when a session was last seen is not in the log.
 async fn now(instance: &Instance, users: &[String]) -> Value {
@@ -51,10 +37,6 @@ fn without_moment(mut shown: Value) -> Value {
         shown.remove(name).unwrap();
     }
     Value::Object(shown.clone())
-}
-
-async fn head(server: &Server) -> String {
-    server.events().await.len().to_string()
 }
 
 async fn any_past_position_shows_what_the_api_showed_then(backend: Backend) {
