@@ -108,6 +108,7 @@ impl Runtime {
             streams: Arc::default(),
             refusals: Refusals::default(),
             followers: Arc::new(Semaphore::new(limits::AUDIT_STREAMS)),
+            looks_back: Arc::new(Semaphore::new(limits::LOOKS_BACK)),
         });
         Ok(Self { service, writer, lock })
     }

@@ -83,6 +83,8 @@ pub fn of(method: &str, path: &str) -> Option<Vec<ErrorCode>> {
         ("GET", "/v1/users" | "/v1/sessions" | "/v1/api-tokens" | "/v1/audit-logs" | "/v1/audit-logs/stream") => {
             &[ALWAYS, CALLER, &[C::Forbidden, C::StoreError]]
         }
+        ("GET", "/v1/replay/diff") => &[ALWAYS, CALLER, &[C::Forbidden, C::StoreError]],
+        ("GET", "/v1/replay" | "/v1/users/{id}/why") => &[ALWAYS, CALLER, &[C::Forbidden, C::NotFound, C::StoreError]],
         ("POST", "/v1/users/invite") => &[ALWAYS, CALLER, BODY, CHANGE, &[C::Forbidden, C::AlreadyExists]],
         ("PATCH", "/v1/users/{id}/role") => &[ALWAYS, CALLER, BODY, CHANGE, &[C::Forbidden, C::NotFound]],
         ("POST", "/v1/api-tokens") => &[ALWAYS, CALLER, BODY, CHANGE, &[C::Forbidden]],

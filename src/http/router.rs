@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::rate_limit::limit_public_calls;
-use super::routes::{api_tokens, audit, audit_stream, page, provider, sessions, setup, sign_in, system, users};
+use super::routes::{api_tokens, audit, audit_stream, page, provider, replay, sessions, setup, sign_in, system, users};
 use super::{HttpState, Json, codes, layers, metrics};
 use crate::error::{ErrorCode, ErrorEnvelope};
 use crate::service::Service;
@@ -57,6 +57,9 @@ fn described(state: &HttpState) -> (Router<Service>, OpenApi) {
         .routes(routes!(api_tokens::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(audit_stream::stream))
+        .routes(routes!(replay::replay))
+        .routes(routes!(replay::diff))
+        .routes(routes!(replay::why))
         .routes(routes!(provider::show, provider::exchange))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))

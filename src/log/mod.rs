@@ -50,6 +50,7 @@ pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
 
 use crate::keys::InstanceKeys;
 use beside::Beside;
+use past::Past;
 use rebuild::{Company, Pace, Progress, RebuildError, rebuild_in};
 use wipe::Remains;
 use writer::Job;
@@ -201,6 +202,11 @@ impl Log {
         let gate = self.beside.gate().filter(|_| pace == Pace::InTurns);
         let company = Company { gate, report, switched: &switched };
         rebuild_in(company, self.beside.target(), &self.keyring, &self.hasher, names).await
+    }
+
+    /// For looking back.
+    pub fn past(&self) -> Past {
+        Past::of(self)
     }
 
     /// What can be read without writing.

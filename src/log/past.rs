@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::rebuild::Progress;
 use super::told::{Told, tell};
 use super::verify::{Verified, VerifyError, verify};
-use super::{EventRecord, Location, OpenError};
+use super::{EventRecord, Location, Log, OpenError};
 use crate::keys::{InstanceKeys, MasterKey, MasterKeySource};
 
 /// What it takes to fold a log again. Nothing here writes.
@@ -26,6 +26,11 @@ pub struct Past {
 }
 
 impl Past {
+    pub(super) fn of(log: &Log) -> Self {
+        let target = Arc::new(log.beside.target().clone());
+        Self { target, reader: log.reader.clone(), keyring: log.keyring.clone(), hasher: log.hasher.clone() }
+    }
+
     /// Opens a log that is there, beside whoever writes to it.
     ///
     /// # Errors

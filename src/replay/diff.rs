@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::shown::{Item, Shown};
 
 /// One thing that is not as it was.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct Difference {
     #[serde(flatten)]
     pub item: Item,
@@ -17,7 +18,7 @@ pub struct Difference {
 }
 
 /// How it differs.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// It was not there before.

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use aggregates::UnixSeconds;
 use chrono::DateTime;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::ReplayError;
 use crate::log::past::Past;
@@ -47,9 +49,11 @@ impl FromStr for Moment {
 }
 
 /// A position of the log and the time that counts for what runs out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AsOf {
     pub position: i64,
+    /// Unix seconds.
+    #[schema(value_type = i64)]
     pub at: UnixSeconds,
 }
 

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod authenticate;
 pub mod decision;
 pub mod erase;
+pub mod looking_back;
 mod memory;
 pub mod provider;
 pub mod recover;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub refusals: refusals::Refusals,
     /// Room for those that follow the audit trail.
     pub followers: Arc<Semaphore>,
+    /// The right to fold the past.
+    pub looks_back: Arc<Semaphore>,
 }
 
 impl From<Parts> for Service {

@@ -40,3 +40,5 @@ pub const AUDIT_STREAMS: usize = 32;
 /// A stream of the audit trail that has nothing to tell sends a comment, and looks whether its caller may still listen, after
 /// this. 5 s.
 pub const AUDIT_STREAM_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Calls that fold the past at once; the next is told to come back. 1.
+pub const LOOKS_BACK: usize = 1;

@@ -14,7 +14,7 @@ fn read(path: &str) -> String {
 }
 
 /// The calls of the contract, by path.
-const CALLS: [&str; 30] = [
+const CALLS: [&str; 33] = [
     "GET /auth/callback",
     "GET /healthz",
     "GET /readyz",
@@ -27,6 +27,8 @@ const CALLS: [&str; 30] = [
     "POST /v1/auth/oidc/callback",
     "GET /v1/auth/oidc/start",
     "GET /v1/public/setup-status",
+    "GET /v1/replay",
+    "GET /v1/replay/diff",
     "DELETE /v1/sessions",
     "GET /v1/sessions",
     "DELETE /v1/sessions/{id}",
@@ -45,6 +47,7 @@ const CALLS: [&str; 30] = [
     "DELETE /v1/users/{id}",
     "POST /v1/users/{id}/enable",
     "PATCH /v1/users/{id}/role",
+    "GET /v1/users/{id}/why",
 ];
 
 /// A row of the table in the docs.

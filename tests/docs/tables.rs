@@ -53,6 +53,7 @@ fn every_bound_stands_in_the_docs_with_its_value() {
         ("PAGE_MAX", limits::PAGE_MAX.to_string()),
         ("AUDIT_STREAMS", limits::AUDIT_STREAMS.to_string()),
         ("AUDIT_STREAM_KEEP_ALIVE", seconds(limits::AUDIT_STREAM_KEEP_ALIVE)),
+        ("LOOKS_BACK", limits::LOOKS_BACK.to_string()),
     ]
     .map(|(name, value)| (format!("`{name}`"), value));
     let source = read("src/settings/limits.rs");

@@ -226,8 +226,8 @@ async fn rows_that_are_damaged_or_out_of_step_are_found(backend: Backend) {
             event.payload = format!("{before}person/{bob}:{other}{}", &sealed[1..]);
         })
         .await;
-    forgery.rewrite(accepted, |event| event.event_type = "InvitationDreamt".to_owned()).await;
-    forgery.rewrite(opened, |event| event.payload = r#"{"SessionOpened":{"user_id":7}}"#.to_owned()).await;
+    forgery.rewrite(accepted, |event| "InvitationDreamt".clone_into(&mut event.event_type)).await;
+    forgery.rewrite(opened, |event| r#"{"SessionOpened":{"user_id":7}}"#.clone_into(&mut event.payload)).await;
     let last = written.last().unwrap().position;
     assert_eq!(changed, last);
     forgery

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod audit_stream;
 pub mod page;
 pub mod provider;
+pub mod replay;
 pub mod sessions;
 pub mod setup;
 pub mod sign_in;

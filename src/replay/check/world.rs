@@ -366,11 +366,10 @@ fn is_about(by: ActorRef, user: UserId) -> Result<(), Reason> {
 /// Whether there can be such an event in such a stream.
 fn is_in_its_place(stream: &StreamId, event: &Event) -> bool {
     match event {
-        Event::Setup(_) => stream.aggregate_id == INSTANCE_STREAM,
         Event::IdentityProvider(IdentityProviderEvent::SignInsRefused { .. }) => {
             stream.aggregate_id.starts_with("refused-")
         }
-        Event::IdentityProvider(_) => stream.aggregate_id == INSTANCE_STREAM,
+        Event::Setup(_) | Event::IdentityProvider(_) => stream.aggregate_id == INSTANCE_STREAM,
         Event::Session(_) | Event::User(_) | Event::ApiToken(_) => stream.aggregate_id.parse::<Uuid>().is_ok(),
     }
 }
