@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aggregates::{EmailAddress, RemoteAuthMode, Role, RuntimeMode, SessionId, SetupState, UserId};
 use authlog::error::ApiError;
 use authlog::oidc::{EmailVerified, VerifiedIdentity};
+use authlog::replay::{ReplayError, check};
 use authlog::service::erase::Eraser;
 use authlog::service::recover::RecoverBy;
 use authlog::service::setup::{NewProvider, SetupCaller};
@@ -255,7 +256,8 @@ fn shown(user: &UserRow) -> Shown {
     }
 }
 
-async fn run(backend: Backend, commands: &[Command]) -> Result<(), String> {
+/// Performs the commands on a new instance, each answered as the model says.
+async fn perform_all(backend: Backend, commands: &[Command]) -> Result<(Driver, Model), String> {
     let mut driver = Driver {
         world: World::new(backend).await,
         bootstrap_tokens: Vec::new(),
@@ -275,10 +277,21 @@ async fn run(backend: Backend, commands: &[Command]) -> Result<(), String> {
             expect(&format!("events after step {step}, {command:?}"), &driver.head().await, &head)?;
         }
     }
+    Ok((driver, model))
+}
+
+/// An instance on which the commands have been performed.
+pub async fn lived_in(backend: Backend, commands: &[Command]) -> Result<World, String> {
+    Ok(perform_all(backend, commands).await?.0.world)
+}
+
+async fn run(backend: Backend, commands: &[Command]) -> Result<(), String> {
+    let (mut driver, model) = perform_all(backend, commands).await?;
     users_are_as_the_model_says(&driver, &model).await?;
     setup_is_as_the_model_says(&driver, &model).await?;
     sessions_are_as_the_model_says(&driver, &model).await?;
     the_log_is_dense(&driver).await?;
+    the_rules_allow_the_log(&driver).await?;
     let before = tables(&driver.world.database).await;
     driver.world.rebuild_after(&[], &all_names()).await;
     expect("rebuilt tables", &tables(&driver.world.database).await, &before)
@@ -365,6 +378,14 @@ async fn the_log_is_dense(driver: &Driver) -> Result<(), String> {
     expect("the head", &driver.head().await, &length)?;
     let audit: Vec<AuditRow> = reader.rows("ORDER BY t.id", &[]).await.unwrap();
     expect("audit", &audit.iter().map(|row| row.id).collect::<Vec<_>>(), &(1..=length).collect())
+}
+
+async fn the_rules_allow_the_log(driver: &Driver) -> Result<(), String> {
+    let mut found = Vec::new();
+    let past = driver.service().log.past();
+    let checked = check::<ReplayError>(&past, &mut |finding| Ok(found.push(format!("{finding:?}"))), &|_| {}).await;
+    expect("findings", &found, &Vec::new())?;
+    expect("checked events", &checked.unwrap().events, &driver.head().await)
 }
 
 fn random_cases(backend: Backend, cases: u32) {

@@ -4,6 +4,7 @@
 mod commands;
 mod elsewhere;
 mod leaf_hash_vectors;
+mod looking_back;
 mod machine;
 mod model;
 mod rebuild;
