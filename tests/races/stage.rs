@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::support::model::Model;
 use crate::support::rules::assert_lawful;
-use crate::support::server::{Answer, Server, send};
+use crate::support::server::{Answer, Server, run, send};
 use crate::support::{Backend, TestDatabase, tables};
 
 /// Who serves.
@@ -70,12 +70,14 @@ impl Stage {
         }
     }
 
-    /// Asserts that the log obeys its rules, that the command line prints what the table holds, and that the read models agree
+    /// Asserts that the log obeys its rules, by the tests' own and by the command line's check, that the command line prints what the table holds, and that the read models agree
     /// with the independent model, which is answered.
     pub async fn lawful(&self) -> Model {
         let model = assert_lawful(&self.database).await;
         let stored: Vec<Value> = tables::log(&self.database).await.iter().map(tables::StoredEvent::printed).collect();
         assert_eq!(self.node(0).events().await, stored);
+        let (code, found, _) = run(&self.node(0).flags, &["replay", "--check"]).await;
+        assert_eq!((code, found.as_str()), (0, ""));
         model
     }
 

@@ -107,22 +107,72 @@ async fn two_moments_differ_by_what_happened_between_them(backend: Backend) {
 
 async fn a_moment_that_there_is_not_is_refused_in_one_line(backend: Backend) {
     let instance = Instance::ready(backend).await;
+    const USER: &str = "user/0198c5a2-0000-7000-8000-000000000000";
     for (arguments, code, said) in [
         (&["--at", "2999-01-01T00:00:00Z"][..], 2, "lies in the future"),
+        (&["--at", "99999999999999"], 2, "lies in the future"),
         (&["--at", "yesterday"], 2, "2026-11-17T14:00:00Z"),
+        (&["--at", "2026-13-01T00:00:00Z"], 2, "2026-11-17T14:00:00Z"),
+        (&["--at", ""], 2, "2026-11-17T14:00:00Z"),
         (&["--position", "0"], 2, "--position"),
+        (&["--position", "five"], 2, "--position"),
         (&["--position", "1000000"], 2, "the log ends at"),
+        (&["--position", "1", "--at", "5"], 2, "cannot be used with"),
+        (&["--diff", "1"], 2, "--diff"),
         (&["--diff", "1", "1000000"], 2, "the log ends at"),
-        (&["--stream", "nothing/x"], 2, "--stream"),
-        (&["--stream", "user/0198c5a2-0000-7000-8000-000000000000"], 1, "has no event"),
+        (&["--diff", "0", "1"], 2, "a position is 1 or more"),
+        (&["--diff", "1", "soon"], 2, "a moment is a position"),
+        (&["--diff", "1", "2999-01-01T00:00:00Z"], 2, "lies in the future"),
+        (&["--diff", "1", "2", "--position", "1"], 2, "cannot be used with"),
+        (&["--stream", "nothing/x"], 2, "there is no aggregate type"),
+        (&["--stream", "user"], 2, "TYPE/ID"),
+        (&["--stream", USER], 1, "has no event"),
         (&["--step"], 2, "--stream"),
+        (&["--why", "nobody"], 2, "or a user's address"),
+        (&["--why", "setup/instance"], 2, "or a user's address"),
+        (&["--why", "a@b@c"], 2, "or a user's address"),
+        (&["--why", USER], 1, "no user, session or API token"),
+        (&["--why", &USER[5..]], 1, "no user, session or API token"),
+        (&["--why", "nobody@example.com"], 1, "no user, session or API token"),
+        (&["--why", USER, "--stream", USER], 2, "cannot be used with"),
+        (&["--why", USER, "--position", "1000000"], 2, "the log ends at"),
+        (&["--check", "--position", "1"], 2, "cannot be used with"),
+        (&["--check", "--why", USER], 2, "cannot be used with"),
     ] {
         let (exit, stdout, stderr) = run(&instance.server.flags, &[&["replay"][..], arguments].concat()).await;
         assert_eq!((exit, stdout.as_str(), stderr.contains(said)), (code, "", true), "{arguments:?}: {stderr}");
+        // A wrong argument is followed by how it is used.
+        let words = stderr.lines().filter(|line| line.starts_with("authlog: ") || line.starts_with("error: "));
+        assert_eq!(words.count(), 1, "{arguments:?}: {stderr}");
     }
     // Before there was anything, there was nothing.
     let shown = document(&instance.server, &["--at", "1000000000"]).await;
     assert_eq!((&shown["position"], &shown["setup"], &shown["users"]), (&json!(0), &Value::Null, &json!([])));
+}
+
+async fn a_log_that_cannot_be_read_is_told_in_one_line(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let (database, flags) = (&instance.database, &instance.server.flags);
+    let said = async |arguments: &[&str]| {
+        let (code, stdout, stderr) = run(flags, &[&["replay"][..], arguments].concat()).await;
+        assert_eq!((code, stdout.as_str(), stderr.lines().count()), (1, "", 1), "{arguments:?}: {stderr}");
+        stderr
+    };
+    database.forge("\"ProviderConfigured\"", "\"ProviderDreamt\"").await;
+    for arguments in [&[][..], &["--diff", "1", "12"], &["--stream", "identity_provider/instance"]] {
+        assert!(said(arguments).await.contains("cannot be read"), "{arguments:?}");
+    }
+    let key = database.folder.path().join("master.key");
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    for arguments in [&[][..], &["--check"], &["--why", "alice@example.com"]] {
+        assert!(said(arguments).await.contains("master.key"), "{arguments:?}");
+    }
+    std::fs::write(&key, kept).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let flags = ["--data-dir".to_owned(), empty.path().display().to_string()];
+    let (code, stdout, stderr) = run(&flags, &["replay", "--check"]).await;
+    assert_eq!((code, stdout.as_str(), stderr.contains("there is no log")), (1, "", true), "{stderr}");
 }
 
 on_both_databases!(
@@ -130,4 +180,5 @@ on_both_databases!(
     a_stream_is_stepped_through_with_what_each_event_changed,
     two_moments_differ_by_what_happened_between_them,
     a_moment_that_there_is_not_is_refused_in_one_line,
+    a_log_that_cannot_be_read_is_told_in_one_line,
 );
