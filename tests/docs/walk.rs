@@ -127,7 +127,7 @@ fn the_walk_of_the_readme_and_the_commands_of_the_docs_do_what_they_say() {
         assert!(stdout.contains(said), "the walk does not say {said}\n{stdout}\n{stderr}");
     }
 
-    let pages = ["docs/log.md", "docs/read-models.md", "docs/operations.md"];
+    let pages = ["docs/log.md", "docs/looking-back.md", "docs/read-models.md", "docs/operations.md"];
     let operate: String = pages.iter().map(|page| text_of(page, "sh operate")).collect();
     let (stdout, stderr) = succeeded(&shell(&format!("{values}{operate}"), folder));
     assert!(stdout.contains("ready") && stdout.contains("audit"), "{stdout}");
