@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use aggregates::{EmailAddress, RemoteAuthMode, Role, RuntimeMode, SessionId, SetupState, UserId};
 use authlog::error::ApiError;
 use authlog::oidc::{EmailVerified, VerifiedIdentity};
-use authlog::replay::{ReplayError, check};
 use authlog::service::erase::Eraser;
 use authlog::service::recover::RecoverBy;
 use authlog::service::setup::{NewProvider, SetupCaller};
@@ -18,7 +17,7 @@ use uuid::Uuid;
 use crate::commands::{By, Claim, Command, Guess, Person, SetupBy, case};
 use crate::model::{Model, Provider, Said, Shown};
 use crate::support::Backend;
-use crate::world::{World, all_names, context, identity, tables};
+use crate::world::{World, all_names, context, findings, identity, tables};
 
 const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -381,11 +380,7 @@ async fn the_log_is_dense(driver: &Driver) -> Result<(), String> {
 }
 
 async fn the_rules_allow_the_log(driver: &Driver) -> Result<(), String> {
-    let mut found = Vec::new();
-    let past = driver.service().log.past();
-    let checked = check::<ReplayError>(&past, &mut |finding| Ok(found.push(format!("{finding:?}"))), &|_| {}).await;
-    expect("findings", &found, &Vec::new())?;
-    expect("checked events", &checked.unwrap().events, &driver.head().await)
+    expect("findings", &findings(driver.service()).await, &(Vec::new(), driver.head().await))
 }
 
 fn random_cases(backend: Backend, cases: u32) {

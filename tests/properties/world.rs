@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use authlog::log::rebuild::rebuild;
 use authlog::log::{Keyring, Layout, Reader};
 use authlog::oidc::{EmailVerified, IssuerUrl, VerifiedIdentity};
+use authlog::replay::{ReplayError, check};
 use authlog::runtime::Runtime;
 use authlog::service::{CallContext, Service};
 use authlog::settings::{GlobalArgs, Settings};
@@ -108,6 +109,17 @@ pub async fn execute(database: &TestDatabase, statement: &str) -> sqlx::Result<(
     let mut connection = sqlx::SqliteConnection::connect(&file.display().to_string()).await?;
     sqlx::query(statement).execute(&mut connection).await?;
     connection.close().await
+}
+
+/// What a check of the log finds, and up to which position it looked.
+pub async fn findings(service: &Service) -> (Vec<String>, i64) {
+    let mut found = Vec::new();
+    let mut keep = |finding| {
+        found.push(format!("{finding:?}"));
+        Ok::<(), ReplayError>(())
+    };
+    let checked = check(&service.log.past(), &mut keep, &|_| {}).await.unwrap();
+    (found, checked.position)
 }
 
 /// Where calls come from, so that there is something to seal for persons and for strangers.

@@ -105,9 +105,11 @@ async fn two_moments_differ_by_what_happened_between_them(backend: Backend) {
     assert_eq!(back[1]["changed"]["status"], json!(["disabled", "active"]));
 }
 
+/// Nobody.
+const USER: &str = "user/0198c5a2-0000-7000-8000-000000000000";
+
 async fn a_moment_that_there_is_not_is_refused_in_one_line(backend: Backend) {
     let instance = Instance::ready(backend).await;
-    const USER: &str = "user/0198c5a2-0000-7000-8000-000000000000";
     for (arguments, code, said) in [
         (&["--at", "2999-01-01T00:00:00Z"][..], 2, "lies in the future"),
         (&["--at", "99999999999999"], 2, "lies in the future"),

@@ -1,6 +1,6 @@
 //! Everything that is alive at a point of the log, and what its streams together allow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aggregates::{
     Actor, ApiToken, ApiTokenEvent, ApiTokenId, Circumstances, Credential, Event, INSTANCE_STREAM, IdentityProvider,
@@ -34,7 +34,8 @@ pub(super) struct World {
     users: HashMap<UserId, User>,
     owner: Option<UserId>,
     sessions: HashMap<SessionId, Session>,
-    sessions_of: HashMap<UserId, Vec<SessionId>>,
+    /// By user; ids are in the order of time.
+    sessions_of: HashMap<UserId, BTreeSet<SessionId>>,
     api_tokens: HashMap<ApiTokenId, ApiToken>,
     /// Which address and which identity belongs to whom.
     claims: ReadModels,
@@ -325,13 +326,13 @@ impl World {
         let session = self.sessions.entry(id).or_default();
         session.apply(event.clone());
         if let SessionEvent::SessionOpened { user_id, .. } = event {
-            self.sessions_of.entry(*user_id).or_default().push(id);
+            self.sessions_of.entry(*user_id).or_default().insert(id);
         }
         if session.end.is_none() {
             return Vec::new();
         }
         if let Some(sessions) = session.user_id.and_then(|user| self.sessions_of.get_mut(&user)) {
-            sessions.retain(|session| *session != id);
+            sessions.remove(&id);
         }
         self.sessions.remove(&id);
         vec![StreamId::session(id)]
