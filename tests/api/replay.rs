@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::house::{CALLERS, House};
@@ -136,6 +135,16 @@ on_both_databases!(
     whoever_was_erased_is_erased_in_every_past_moment,
 );
 
+/// How long somebody waits for an answer that the lock holds up.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Until a server must have noticed that a caller has hung up.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Asks to look back; `None` when there is no answer in time, and the caller hangs up.
+async fn look_back(house: &House, caller: &str) -> Option<Answer> {
+    tokio::time::timeout(PATIENCE, house.get(caller, "/v1/replay?position=3")).await.ok()
+}
+
 /// A lock on the table makes a fold as long as the test likes; SQLite's readers wait for nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_looks_back_at_a_time_and_hanging_up_ends_it() {
@@ -143,42 +152,38 @@ async fn one_looks_back_at_a_time_and_hanging_up_ends_it() {
     let mut lock = SecondConnection::open(&house.instance.database).await;
     lock.run("BEGIN").await;
     lock.run("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await;
-    // Nobody waits longer than this for an answer that the lock holds up.
-    let patience = Duration::from_millis(300);
-    let path = "/v1/replay?position=3";
-    let look_back = async |patience: Duration| -> Option<Answer> {
-        let call = house.call("owner", Method::GET, path, None);
-        tokio::time::timeout(patience, call).await.ok()
-    };
-    let first =
-        async { tokio::time::timeout(Duration::from_secs(10), house.call("admin", Method::GET, path, None)).await };
-    let second = async {
-        // Until the first has begun, this one may: it hangs up, then.
+    // Refused as long as the other has the turn; once it has it itself, the lock holds it up.
+    let first = async {
         loop {
-            if let Some(answer) = look_back(patience).await {
-                answer.refused(503, "unavailable");
-                assert_eq!(answer.headers["retry-after"], "5");
-                // One stream is nobody's fold.
-                house.get("owner", "/v1/replay/diff?from=1&to=2").await.refused(503, "unavailable");
-                return;
+            house.get("admin", "/v1/replay?position=3").await.refused(503, "unavailable");
+        }
+    };
+    // Hangs up when it has the turn.
+    let second = async {
+        loop {
+            if let Some(answer) = look_back(&house, "owner").await {
+                return answer;
             }
         }
     };
-    // The first hangs up when the second has been refused.
-    tokio::select! {
-        _ = first => panic!("the lock held nothing up"),
-        () = second => {}
-    }
-    let mut answers = 0;
-    while let Some(answer) = look_back(patience).await {
-        answer.refused(503, "unavailable");
-        answers += 1;
-        assert!(answers < 100, "the fold goes on although nobody listens");
-    }
+    let refused = tokio::select! {
+        () = first => unreachable!("it ends by hanging up"),
+        refused = tokio::time::timeout(NOTICED_WITHIN, second) => refused.expect("two look back at once"),
+    };
+    refused.refused(503, "unavailable");
+    assert_eq!(refused.headers["retry-after"], "5");
+    // The first has hung up with that: some time later nobody looks back, and this one hangs up in its turn.
+    let refusals = async {
+        while let Some(answer) = look_back(&house, "owner").await {
+            answer.refused(503, "unavailable");
+        }
+    };
+    let noticed = tokio::time::timeout(NOTICED_WITHIN, refusals).await;
+    assert!(noticed.is_ok(), "the fold goes on although nobody listens");
     lock.let_go().await;
-    let mut answer = house.get("owner", path).await;
+    let mut answer = house.get("owner", "/v1/replay?position=3").await;
     while answer.status == 503 {
-        answer = house.get("owner", path).await;
+        answer = house.get("owner", "/v1/replay?position=3").await;
     }
     assert_eq!(answer.ok(200)["position"], 3);
 }
