@@ -61,7 +61,7 @@ pub async fn past(settings: &Settings) -> Result<Past, OpenError> {
 }
 
 /// The master key's place: `env:NAME` names an environment variable, anything else a file.
-fn master_key(settings: &Settings) -> MasterKeySource {
+pub fn master_key(settings: &Settings) -> MasterKeySource {
     match &settings.master_key_file {
         None => MasterKeySource::File(data_dir(settings).master_key_file()),
         Some(path) => match path.to_str().and_then(|text| text.strip_prefix("env:")) {

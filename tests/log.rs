@@ -300,7 +300,7 @@ async fn a_log_opens_again_with_its_key_and_not_without(backend: Backend) {
     std::fs::write(&file, "11".repeat(32)).unwrap();
     let master = MasterKeySource::File(file);
     let wrong = open(&database.location, &master, Clock, Arc::new(Nobody)).await.err().unwrap().to_string();
-    assert!(wrong.contains("does not open with this master key"), "{wrong}");
+    assert!(wrong.contains("the master key is not the one of this log"), "{wrong}");
 }
 
 async fn no_address_stands_in_the_log_in_clear(backend: Backend) {

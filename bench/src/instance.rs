@@ -6,8 +6,9 @@ use aggregates::{
     Event, IdentityProviderEvent, KeyId, LinkedIdentity, Profile, Protected, SessionEnd, SessionEvent, SessionId,
     SetupEvent, StreamId, TokenHash, UnixSeconds, UserEvent, UserId,
 };
+use authlog::log::past::Past;
 use authlog::log::{Keys, Location, Log, StreamVersion, Unit, seal};
-use authlog::runtime::{Runtime, location};
+use authlog::runtime::{self, Runtime, location};
 use authlog::settings::{GlobalArgs, Settings};
 use clap::Args;
 use projections::{ActorRef, Metadata};
@@ -37,6 +38,10 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) async fn open(&self) -> Result<Runtime, Failure> {
         Ok(Runtime::open(self.settings()?).await?)
+    }
+
+    pub(crate) async fn past(&self) -> Result<Past, Failure> {
+        Ok(runtime::past(&self.settings()?).await?)
     }
 
     pub(crate) fn location(&self) -> Result<Location, Failure> {

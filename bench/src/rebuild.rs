@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use authlog::log::history::History;
 use authlog::log::rebuild::rebuild;
 use clap::Args;
 use projections::TABLES;
@@ -30,7 +29,7 @@ pub(crate) async fn run(args: RebuildArgs) -> Result<(), Failure> {
 
     let begun = Instant::now();
     if args.scan {
-        let mut history = History::open(&location, &keyring, 0).await?;
+        let mut history = args.place.past().await?.history(0).await?;
         let mut read = 0;
         while let Some(page) = history.next().await {
             read += page?.events.len();

@@ -24,17 +24,18 @@ CREATE TRIGGER events_never_change BEFORE UPDATE OR DELETE ON events
 CREATE TRIGGER events_never_vanish BEFORE TRUNCATE ON events
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_to_change_the_log();
 
--- One row: where the log ends, and which set of tables each read model lives in. Locking it is what orders the log.
+-- One row: where the log ends, and which set of tables each read model lives in, and which master key wraps new keys. Locking it is what orders the log.
 CREATE TABLE log_head (
   id          smallint NOT NULL PRIMARY KEY CHECK (id = 1),
   position    bigint   NOT NULL,
   recorded_at bigint   NOT NULL,
-  layout      text     NOT NULL
+  layout      text     NOT NULL,
+  master_key  text     NOT NULL
 );
 
-INSERT INTO log_head (id, position, recorded_at, layout) VALUES (1, 0, 0, '{}');
+INSERT INTO log_head (id, position, recorded_at, layout, master_key) VALUES (1, 0, 0, '{}', '');
 
--- Keys of persons, of the instance and of months, each wrapped with the master key.
+-- Keys of persons, of the instance and of months, each wrapped with a master key, whose id stands before the colon.
 CREATE TABLE data_keys (
   id      text NOT NULL PRIMARY KEY,
   wrapped text NOT NULL

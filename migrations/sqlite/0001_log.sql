@@ -34,17 +34,18 @@ BEGIN
   SELECT RAISE(ROLLBACK, 'the log is append-only');
 END;
 
--- One row: where the log ends, and which set of tables each read model lives in.
+-- One row: where the log ends, and which set of tables each read model lives in, and which master key wraps new keys.
 CREATE TABLE log_head (
   id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
   position    INTEGER NOT NULL,
   recorded_at INTEGER NOT NULL,
-  layout      TEXT    NOT NULL
+  layout      TEXT    NOT NULL,
+  master_key  TEXT    NOT NULL
 ) STRICT;
 
-INSERT INTO log_head (id, position, recorded_at, layout) VALUES (1, 0, 0, '{}');
+INSERT INTO log_head (id, position, recorded_at, layout, master_key) VALUES (1, 0, 0, '{}', '');
 
--- Keys of persons, of the instance and of months, each wrapped with the master key.
+-- Keys of persons, of the instance and of months, each wrapped with a master key, whose id stands before the colon.
 CREATE TABLE data_keys (
   id      TEXT NOT NULL PRIMARY KEY,
   wrapped TEXT NOT NULL

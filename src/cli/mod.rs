@@ -7,6 +7,7 @@ mod change;
 mod csv;
 mod events;
 mod follow;
+mod keys;
 mod output;
 mod progress;
 mod projections;
@@ -55,6 +56,9 @@ enum Command {
     Events(events::EventsArgs),
     /// See how things stood at a moment of the past, folded from the log alone
     Replay(replay::ReplayArgs),
+    /// The keys that personal data and secrets are sealed with
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// The read models that are folded from the log
     #[command(subcommand)]
     Projections(ProjectionsCommand),
@@ -106,6 +110,17 @@ enum UsersCommand {
         after_help = "Examples:\n  authlog users erase alice@example.com --dry-run\n  authlog users erase 0198d5f0-1c5e-7d9a-8a4e-1f2d3c4b5a69 --yes"
     )]
     Erase(users::EraseArgs),
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Show which master key is in force and how many keys each master key wraps
+    Status(JsonArgs),
+    /// Exchange the master key while the service goes on: every key is wrapped anew with the next one
+    #[command(
+        after_help = "Examples:\n  authlog keys rotate --yes\n  authlog keys rotate --prepare     (several nodes: copy the next key to each, then rotate)"
+    )]
+    Rotate(keys::RotateArgs),
 }
 
 #[derive(Subcommand)]
@@ -166,6 +181,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Audit(AuditCommand::Export(args)) => audit::export(&settings, args).await,
         Command::Events(args) => events::events(&settings, args).await,
         Command::Replay(args) => replay::replay(&settings, args).await,
+        Command::Keys(KeysCommand::Status(args)) => keys::status(&settings, args.json).await,
+        Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(settings, args).await,
         Command::Projections(ProjectionsCommand::Status(args)) => projections::status(&settings, args.json).await,
         Command::Projections(ProjectionsCommand::Verify(args)) => projections::verify(&settings, args).await,
         Command::Projections(ProjectionsCommand::Rebuild(args)) => projections::rebuild(settings, args).await,

@@ -1,14 +1,16 @@
 //! The master key: where it is kept, how it wraps other keys.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aggregates::KeyId;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Key, OpenError, length_prefixed};
+use super::{Key, OpenError, hmac_sha256, length_prefixed};
 
 const FILE_MODE: u32 = 0o600;
 
@@ -18,6 +20,71 @@ pub enum MasterKeySource {
     /// Made if it is missing and the log is empty.
     File(PathBuf),
     Environment(String),
+}
+
+impl MasterKeySource {
+    /// Where the master key is that takes this one's place: the file of the same name with the ending `.next`, or the environment
+    /// variable of the same name with the ending `_NEXT`.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        self.with_ending(".next", "_NEXT")
+    }
+
+    /// Where a master key of this id is kept once another has taken its place.
+    #[must_use]
+    pub fn old(&self, id: &MasterKeyId) -> Self {
+        self.with_ending(&format!(".old-{id}"), "_OLD")
+    }
+
+    fn with_ending(&self, of_file: &str, of_variable: &str) -> Self {
+        match self {
+            Self::Environment(name) => Self::Environment(format!("{name}{of_variable}")),
+            Self::File(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(of_file);
+                Self::File(path.into())
+            }
+        }
+    }
+
+    /// Whether there is something, whatever it is.
+    pub fn is_there(&self) -> bool {
+        match self {
+            Self::Environment(name) => std::env::var_os(name).is_some(),
+            Self::File(path) => path.exists(),
+        }
+    }
+}
+
+impl fmt::Display for MasterKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => write!(f, "the environment variable {name}"),
+        }
+    }
+}
+
+/// Tells master keys apart without telling anything else about them: 16 hex digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MasterKeyId(String);
+
+impl MasterKeyId {
+    /// The master key that wrapped a key, as [`MasterKey::wrap`] writes it down.
+    pub fn of_wrapped(wrapped: &str) -> Self {
+        Self(wrapped.split_once(':').map_or(String::new(), |(id, _)| id.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MasterKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Wraps the other keys and nothing else.
@@ -62,6 +129,11 @@ impl MasterKey {
         }
     }
 
+    pub fn id(&self) -> MasterKeyId {
+        let hash = hmac_sha256(&self.0, &[b"authlog master key id 1"]);
+        MasterKeyId(hex::encode(&hash[..8]))
+    }
+
     fn parse(text: &str, source_name: &str) -> Result<Self, MasterKeyError> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text.trim(), &mut bytes)
@@ -69,7 +141,11 @@ impl MasterKey {
         Ok(Self(Key::new(bytes)))
     }
 
-    fn make(path: &Path) -> Result<Self, MasterKeyError> {
+    /// Makes a master key in a file; the one that is there already stands.
+    ///
+    /// # Errors
+    /// A [`MasterKeyError`].
+    pub fn make(path: &Path) -> Result<Self, MasterKeyError> {
         let key = Key::random().map_err(MasterKeyError::Random)?;
         let text = Zeroizing::new(format!("{}\n", hex::encode(key.bytes())));
         match write_private(path, text.as_bytes()) {
@@ -82,12 +158,12 @@ impl MasterKey {
         }
     }
 
-    /// Wraps `key` under its id.
+    /// Wraps `key` under its id: this master key's id, a colon, and the sealed key.
     ///
     /// # Errors
     /// When the operating system gives no random bytes.
     pub fn wrap(&self, id: &KeyId, key: &Key) -> Result<String, getrandom::Error> {
-        self.0.seal(&wrap_context(id), key.bytes())
+        Ok(format!("{}:{}", self.id(), self.0.seal(&wrap_context(id), key.bytes())?))
     }
 
     /// Unwraps what [`MasterKey::wrap`] made under the same id.
@@ -95,7 +171,8 @@ impl MasterKey {
     /// # Errors
     /// [`OpenError`] with another master key, another id, or damage.
     pub fn unwrap_key(&self, id: &KeyId, wrapped: &str) -> Result<Key, OpenError> {
-        let bytes = Zeroizing::new(self.0.open(&wrap_context(id), wrapped)?);
+        let (_, sealed) = wrapped.split_once(':').ok_or(OpenError)?;
+        let bytes = Zeroizing::new(self.0.open(&wrap_context(id), sealed)?);
         let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| OpenError)?;
         Ok(Key::new(bytes))
     }

@@ -4,13 +4,15 @@
 //! theft: whoever holds the database and the master key reads everything.
 
 mod master;
+mod masters;
 mod seal;
 
 use aggregates::{KeyId, StreamId};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-pub use master::{MasterKey, MasterKeyError, MasterKeySource};
+pub use master::{MasterKey, MasterKeyError, MasterKeyId, MasterKeySource};
+pub use masters::MasterKeys;
 pub use seal::{Key, OpenError, length_prefixed, random_bytes};
 
 /// Where a sealed value stands; opening it anywhere else fails.

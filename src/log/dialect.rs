@@ -67,7 +67,7 @@ impl Dialect {
         match self {
             Self::Sqlite => self.read_head(),
             Self::Postgres => {
-                "SELECT json_build_object('position', position, 'recorded_at', recorded_at, 'layout', layout)::text FROM log_head FOR UPDATE"
+                "SELECT json_build_object('position', position, 'recorded_at', recorded_at, 'layout', layout, 'master_key', master_key)::text FROM log_head FOR UPDATE"
             }
         }
     }
@@ -75,10 +75,12 @@ impl Dialect {
     pub fn read_head(self) -> &'static str {
         match self {
             Self::Sqlite => {
-                "SELECT json_object('position', position, 'recorded_at', recorded_at, 'layout', layout) FROM log_head"
+                "SELECT json_object('position', position, 'recorded_at', recorded_at, 'layout', layout, 'master_key', master_key) \
+                 FROM log_head"
             }
             Self::Postgres => {
-                "SELECT json_build_object('position', position, 'recorded_at', recorded_at, 'layout', layout)::text FROM log_head"
+                "SELECT json_build_object('position', position, 'recorded_at', recorded_at, 'layout', layout, 'master_key', master_key)::text \
+                 FROM log_head"
             }
         }
     }
@@ -87,11 +89,13 @@ impl Dialect {
     pub fn set_head(self) -> &'static str {
         match self {
             Self::Sqlite => {
-                "UPDATE log_head SET position = $1->>'position', recorded_at = $1->>'recorded_at', layout = $1->>'layout'"
+                "UPDATE log_head SET position = $1->>'position', recorded_at = $1->>'recorded_at', layout = $1->>'layout', \
+                 master_key = $1->>'master_key'"
             }
             Self::Postgres => {
                 "UPDATE log_head SET position = ($1::json->>'position')::bigint, \
-                 recorded_at = ($1::json->>'recorded_at')::bigint, layout = $1::json->>'layout'"
+                 recorded_at = ($1::json->>'recorded_at')::bigint, layout = $1::json->>'layout', \
+                 master_key = $1::json->>'master_key'"
             }
         }
     }
@@ -120,6 +124,63 @@ impl Dialect {
             Self::Postgres => {
                 "SELECT json_build_object('id', id, 'wrapped', wrapped)::text FROM data_keys \
                  WHERE id = ANY (ARRAY (SELECT json_array_elements_text($1::json)))"
+            }
+        }
+    }
+
+    /// How many wrapped keys there are by master key and kind of id, as `{"master_key": ..., "kind": ..., "keys": ...}`.
+    pub fn count_keys(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "SELECT json_object('master_key', master_key, 'kind', kind, 'keys', count(*)) \
+                 FROM (SELECT substr(wrapped, 1, 16) AS master_key, \
+                 CASE WHEN instr(id, '/') > 0 THEN substr(id, 1, instr(id, '/') - 1) ELSE id END AS kind FROM data_keys) \
+                 GROUP BY master_key, kind ORDER BY master_key, kind"
+            }
+            Self::Postgres => {
+                "SELECT json_build_object('master_key', master_key, 'kind', kind, 'keys', count(*))::text \
+                 FROM (SELECT substr(wrapped, 1, 16) AS master_key, split_part(id, '/', 1) AS kind FROM data_keys) AS counted \
+                 GROUP BY master_key, kind ORDER BY master_key, kind"
+            }
+        }
+    }
+
+    /// Some wrapped keys that another than the master key of `{"master_key": ...}` wrapped, as `{"id": ..., "wrapped": ...}`, after
+    /// the id of its `after`.
+    pub fn select_keys_of_others(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "SELECT json_object('id', id, 'wrapped', wrapped) FROM data_keys \
+                 WHERE id > $1->>'after' AND substr(wrapped, 1, 16) <> $1->>'master_key' ORDER BY id LIMIT 500"
+            }
+            Self::Postgres => {
+                "SELECT json_build_object('id', id, 'wrapped', wrapped)::text FROM data_keys \
+                 WHERE id > $1::json->>'after' AND substr(wrapped, 1, 16) <> $1::json->>'master_key' ORDER BY id LIMIT 500"
+            }
+        }
+    }
+
+    /// Says which master key wraps new keys, from `{"master_key": ...}`.
+    pub fn set_master_key(self) -> &'static str {
+        match self {
+            Self::Sqlite => "UPDATE log_head SET master_key = $1->>'master_key'",
+            Self::Postgres => "UPDATE log_head SET master_key = $1::json->>'master_key'",
+        }
+    }
+
+    /// Puts `new` in the place of `old` in `[{"id": ..., "old": ..., "new": ...}, ...]`. A key that has been destroyed meanwhile
+    /// stays destroyed.
+    pub fn rewrap_keys(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "UPDATE data_keys SET wrapped = given.new \
+                 FROM (SELECT value->>'id' AS id, value->>'old' AS old, value->>'new' AS new FROM json_each($1)) AS given \
+                 WHERE data_keys.id = given.id AND data_keys.wrapped = given.old"
+            }
+            Self::Postgres => {
+                "UPDATE data_keys SET wrapped = given.new \
+                 FROM json_to_recordset($1::json) AS given(id text, old text, new text) \
+                 WHERE data_keys.id = given.id AND data_keys.wrapped = given.old"
             }
         }
     }

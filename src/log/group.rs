@@ -14,6 +14,7 @@ use super::head::{Head, Layout};
 use super::leaf::{LeafInput, hex_digits, leaf_hash};
 use super::unit::{AppendError, Committed, Unit, UnitEvent};
 use crate::clock::Clock;
+use crate::keys::MasterKeyId;
 
 /// The read model that may be set aside instead of refusing a unit.
 pub(super) const AUDIT: &str = "audit";
@@ -253,6 +254,10 @@ fn take(
         return Err(AppendError::Moved(moved.stream.clone()));
     }
     check_sequences(unit)?;
+    let by_another = |wrapped: &str| MasterKeyId::of_wrapped(wrapped) != head.master_key;
+    if unit.keys_made.iter().any(|(_, wrapped)| by_another(wrapped)) {
+        return Err(AppendError::MasterKeyExchanged(head.master_key.clone()));
+    }
     let events: Vec<Recorded<'_>> = unit
         .events
         .iter()

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use projections::{TABLES, Table};
 use serde::{Deserialize, Serialize};
 
+use crate::keys::MasterKeyId;
+
 /// Where the log ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -13,6 +15,8 @@ pub struct Head {
     /// Microseconds since 1970; never runs backwards.
     pub recorded_at: i64,
     pub layout: Layout,
+    /// The master key that new keys are wrapped with; none before the first event.
+    pub master_key: MasterKeyId,
 }
 
 /// Which set of tables each read model lives in, by the model's name.
@@ -38,6 +42,7 @@ struct HeadRow {
     position: i64,
     recorded_at: i64,
     layout: String,
+    master_key: MasterKeyId,
 }
 
 impl Head {
@@ -47,7 +52,8 @@ impl Head {
     /// When the row was written by something else.
     pub fn decode(row: &str) -> Result<Self, serde_json::Error> {
         let row: HeadRow = serde_json::from_str(row)?;
-        Ok(Self { position: row.position, recorded_at: row.recorded_at, layout: serde_json::from_str(&row.layout)? })
+        let HeadRow { position, recorded_at, layout, master_key } = row;
+        Ok(Self { position, recorded_at, layout: serde_json::from_str(&layout)?, master_key })
     }
 
     /// The argument of the statement that moves the head.
@@ -56,7 +62,8 @@ impl Head {
     /// Never in practice: the types are plain.
     pub fn encode(&self) -> Result<String, serde_json::Error> {
         let layout = serde_json::to_string(&self.layout)?;
-        serde_json::to_string(&HeadRow { position: self.position, recorded_at: self.recorded_at, layout })
+        let (position, recorded_at, master_key) = (self.position, self.recorded_at, self.master_key.clone());
+        serde_json::to_string(&HeadRow { position, recorded_at, layout, master_key })
     }
 }
 

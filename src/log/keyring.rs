@@ -1,14 +1,14 @@
 //! The keys of persons, months and the instance: wrapped in the database, a bounded number of them unwrapped in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aggregates::{KeyId, KeyIdError};
 use serde::Deserialize;
 
 use super::codec::Keys;
 use super::database::{Arg, Database};
-use crate::keys::{Key, MasterKey, OpenError};
+use crate::keys::{Key, MasterKey, MasterKeyError, MasterKeyId, MasterKeys, OpenError};
 
 /// So many unwrapped keys are kept in memory before all are forgotten and read anew.
 const CACHED_KEYS: usize = 4096;
@@ -21,37 +21,123 @@ pub enum KeyringError {
         "the key {id} does not open with this master key; the master key is not the one of this log, or the key is damaged"
     )]
     Unwrap { id: KeyId, source: OpenError },
+    #[error(
+        "the master key {wanted} is not at hand, only {known}: the master key is not the one of this log; put back the file that belongs to it, \
+         or the next one beside it (see `authlog keys status`)"
+    )]
+    UnknownMaster { wanted: MasterKeyId, known: String },
+    #[error(transparent)]
+    Master(#[from] MasterKeyError),
     #[error("the operating system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
 }
 
-#[derive(Deserialize)]
-struct KeyRow {
-    id: String,
-    wrapped: String,
+/// A key as the table holds it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct KeyRow {
+    pub id: String,
+    pub wrapped: String,
+}
+
+impl KeyRow {
+    pub(super) fn parse(text: &str) -> sqlx::Result<(KeyId, String)> {
+        let row: Self = serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let id = row.id.parse().map_err(|error: KeyIdError| sqlx::Error::Decode(error.into()))?;
+        Ok((id, row.wrapped))
+    }
 }
 
 /// Wraps, unwraps and finds keys.
 #[derive(Clone, Debug)]
 pub struct Keyring {
-    master: Arc<MasterKey>,
+    masters: Arc<RwLock<Masters>>,
     database: Database,
     unwrapped: Arc<Mutex<HashMap<KeyId, Key>>>,
 }
 
+#[derive(Debug)]
+struct Masters {
+    keys: MasterKeys,
+    /// The one that new keys are wrapped with.
+    in_force: MasterKeyId,
+}
+
+impl Masters {
+    /// Looks again at what is there when a key is not known: somebody may have put it there since.
+    fn find(&mut self, id: &MasterKeyId) -> Result<MasterKey, KeyringError> {
+        if self.keys.get(id).is_none() {
+            self.keys.reload()?;
+        }
+        self.keys.get(id).cloned().ok_or_else(|| {
+            let known = [Some(self.keys.present()), self.keys.next()].into_iter().flatten();
+            let known = known.map(MasterKeyId::as_str).collect::<Vec<_>>().join(" and ");
+            KeyringError::UnknownMaster { wanted: id.clone(), known }
+        })
+    }
+}
+
 impl Keyring {
-    pub fn new(master: MasterKey, database: Database) -> Self {
-        Self { master: Arc::new(master), database, unwrapped: Arc::default() }
+    pub fn new(keys: MasterKeys, database: Database) -> Self {
+        let in_force = keys.present().clone();
+        let masters = Arc::new(RwLock::new(Masters { keys, in_force }));
+        Self { masters, database, unwrapped: Arc::default() }
     }
 
-    /// A new key and the text that the database keeps of it.
+    /// A new key and the text that the database keeps of it, wrapped with the master key in force.
     ///
     /// # Errors
     /// When the operating system gives no random bytes.
-    pub fn make(&self, id: &KeyId) -> Result<(Key, String), getrandom::Error> {
+    pub fn make(&self, id: &KeyId) -> Result<(Key, String), KeyringError> {
         let key = Key::random()?;
-        let wrapped = self.master.wrap(id, &key)?;
+        let mut masters = self.masters.write().unwrap_or_else(PoisonError::into_inner);
+        let in_force = masters.in_force.clone();
+        let wrapped = masters.find(&in_force)?.wrap(id, &key)?;
         Ok((key, wrapped))
+    }
+
+    /// The master key that new keys are wrapped with.
+    pub fn in_force(&self) -> MasterKeyId {
+        self.masters.read().unwrap_or_else(PoisonError::into_inner).in_force.clone()
+    }
+
+    /// Wraps new keys with this master key from now on.
+    ///
+    /// # Errors
+    /// [`KeyringError::UnknownMaster`] when it is not at hand.
+    pub fn use_master(&self, id: &MasterKeyId) -> Result<(), KeyringError> {
+        let mut masters = self.masters.write().unwrap_or_else(PoisonError::into_inner);
+        masters.find(id)?;
+        masters.in_force = id.clone();
+        Ok(())
+    }
+
+    /// The master key that is to take the place of the present one, if it is there by now.
+    ///
+    /// # Errors
+    /// When what is there cannot be read.
+    pub fn next_master(&self) -> Result<Option<MasterKeyId>, KeyringError> {
+        let mut masters = self.masters.write().unwrap_or_else(PoisonError::into_inner);
+        masters.keys.reload()?;
+        Ok(masters.keys.next().cloned())
+    }
+
+    fn master(&self, id: &MasterKeyId) -> Result<MasterKey, KeyringError> {
+        let known = self.masters.read().unwrap_or_else(PoisonError::into_inner).keys.get(id).cloned();
+        match known {
+            Some(master) => Ok(master),
+            None => self.masters.write().unwrap_or_else(PoisonError::into_inner).find(id),
+        }
+    }
+
+    pub(super) fn unwrap_key(&self, id: &KeyId, wrapped: &str) -> Result<Key, KeyringError> {
+        let master = self.master(&MasterKeyId::of_wrapped(wrapped))?;
+        master.unwrap_key(id, wrapped).map_err(|source| KeyringError::Unwrap { id: id.clone(), source })
+    }
+
+    /// Wraps a key anew, with this master key.
+    pub(super) fn rewrap(&self, id: &KeyId, wrapped: &str, master: &MasterKeyId) -> Result<String, KeyringError> {
+        let key = self.unwrap_key(id, wrapped)?;
+        Ok(self.master(master)?.wrap(id, &key)?)
     }
 
     /// The keys with these ids; one that was destroyed is left out.
@@ -93,12 +179,9 @@ impl Keyring {
         let rows = self.database.texts(self.database.dialect().select_keys(), &[Arg::Text(asked)]).await?;
         let mut keys = Keys::with_capacity(rows.len());
         for row in rows {
-            let row: KeyRow = serde_json::from_str(&row).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            let id: KeyId = row.id.parse().map_err(|error: KeyIdError| sqlx::Error::Decode(error.into()))?;
-            match self.master.unwrap_key(&id, &row.wrapped) {
-                Ok(key) => drop(keys.insert(id, key)),
-                Err(source) => return Err(KeyringError::Unwrap { id, source }),
-            }
+            let (id, wrapped) = KeyRow::parse(&row)?;
+            let key = self.unwrap_key(&id, &wrapped)?;
+            keys.insert(id, key);
         }
         Ok(keys)
     }

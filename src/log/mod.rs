@@ -24,6 +24,7 @@ pub mod past;
 pub mod pending;
 mod reader;
 pub mod rebuild;
+pub mod rotate;
 mod sqlite;
 pub mod told;
 mod unit;
@@ -48,7 +49,7 @@ pub use reader::Reader;
 pub use unit::{AppendError, Appended, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
 pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
 
-use crate::keys::InstanceKeys;
+use crate::keys::{InstanceKeys, MasterKeyId};
 use beside::Beside;
 use past::Past;
 use rebuild::{Company, Pace, Progress, RebuildError, rebuild_in};
@@ -67,6 +68,8 @@ pub struct Log {
     head: watch::Receiver<i64>,
     /// Held by a rebuild.
     rebuilding: Arc<Mutex<()>>,
+    /// Held while the master key is exchanged.
+    rotating: Arc<Mutex<()>>,
     remains: Remains,
 }
 
@@ -257,10 +260,24 @@ impl Log {
         if !self.keyring.find(std::slice::from_ref(id)).await?.is_empty() {
             return Ok(());
         }
-        let (_, wrapped) = self.keyring.make(id)?;
-        let argument = serde_json::json!([{ "id": id.to_string(), "wrapped": wrapped }]).to_string();
-        let turn = self.beside.turn().await;
-        turn.transaction(async |connection, dialect| connection.run(dialect.insert_keys(), &argument).await).await?;
-        Ok(())
+        loop {
+            let (_, wrapped) = self.keyring.make(id)?;
+            let argument = serde_json::json!([{ "id": id.to_string(), "wrapped": wrapped }]).to_string();
+            let turn = self.beside.turn().await;
+            let inserting = async |connection: &mut connection::WriteConnection, dialect: dialect::Dialect| {
+                let head = connection.texts(dialect.lock_head(), None).await?;
+                let head = head.first().ok_or(sqlx::Error::RowNotFound)?;
+                let in_force = Head::decode(head).map_err(|error| sqlx::Error::Decode(error.into()))?.master_key;
+                let is_in_force = MasterKeyId::of_wrapped(&wrapped) == in_force;
+                if is_in_force {
+                    connection.run(dialect.insert_keys(), &argument).await?;
+                }
+                Ok((!is_in_force).then_some(in_force))
+            };
+            match turn.transaction(inserting).await? {
+                None => return Ok(()),
+                Some(exchanged) => self.keyring.use_master(&exchanged)?,
+            }
+        }
     }
 }

@@ -17,14 +17,14 @@ use super::database::Database;
 use super::group::{Group, GroupError};
 use super::head::Head;
 use super::keyring::{Keyring, KeyringError};
-use super::reader::Reader;
+use super::reader::{Reader, read_head};
 use super::rebuild::{RebuildError, is_outdated, next_set, rebuild_outdated};
 use super::unit::{AppendError, StreamVersion, Unit};
 use super::wipe::Remains;
 use super::writer::{CommitObserver, QUEUED_UNITS, Writer, count_aside};
 use super::{Log, WriterHandle};
 use crate::clock::Clock;
-use crate::keys::{InstanceKeys, Key, MasterKey, MasterKeyError, MasterKeySource};
+use crate::keys::{InstanceKeys, Key, MasterKeyError, MasterKeySource, MasterKeys};
 
 /// Where a log lives.
 #[derive(Clone, Debug)]
@@ -111,13 +111,15 @@ pub async fn open(
     let mut connection = target.connect().await?;
     let head = prepare_tables(&target, &mut connection).await?;
     let database = location.database()?;
-    let keyring = Keyring::new(MasterKey::load(master_key, head.position == 0)?, database.clone());
+    let keyring = Keyring::new(MasterKeys::load(master_key, head.position == 0)?, database.clone());
     if head.layout.is_of_later_release() {
         return Err(OpenError::LaterRelease);
     }
     if head.position == 0 {
         create_instance(&target, &mut connection, &keyring, &clock).await?;
     }
+    // Another node may have made the instance, or exchange the master key.
+    keyring.use_master(&read_head(&database).await?.master_key)?;
     let instance_key = keyring.read(&KeyId::Instance).await?.ok_or(OpenError::NoInstanceKey)?;
     let instance_keys = InstanceKeys::derive(&instance_key);
     let hasher = KeyedHasher::new(instance_keys.unique.bytes());
@@ -152,6 +154,7 @@ pub async fn open(
         queue,
         head: head_receiver,
         rebuilding: Arc::default(),
+        rotating: Arc::default(),
         remains: Remains::default(),
     };
     Ok((log, handle))
@@ -203,10 +206,15 @@ async fn create_instance(
     keyring: &Keyring,
     clock: &Clock,
 ) -> Result<(), OpenError> {
-    let (instance_key, wrapped) = keyring.make(&KeyId::Instance).map_err(KeyringError::Random)?;
+    let (instance_key, wrapped) = keyring.make(&KeyId::Instance)?;
     let unit = first_unit(wrapped)?;
     let hasher = hasher_of(&instance_key);
-    let head = connection.begin_with_head().await?;
+    let mut head = connection.begin_with_head().await?;
+    if head.position == 0 {
+        head.master_key = keyring.in_force();
+        let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
+        connection.run(target.dialect().set_head(), &argument).await?;
+    }
     let group = Group { connection, head, dialect: target.dialect(), hasher: &hasher, without_audit: false };
     let written = group.write(&[&unit], clock).await?;
     match written.outcomes.into_iter().next() {

@@ -14,7 +14,7 @@ use super::rebuild::Progress;
 use super::told::{Told, tell};
 use super::verify::{Verified, VerifyError, verify};
 use super::{EventRecord, Location, Log, OpenError};
-use crate::keys::{InstanceKeys, MasterKey, MasterKeySource};
+use crate::keys::{InstanceKeys, MasterKeySource, MasterKeys};
 
 /// What it takes to fold a log again. Nothing here writes.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Past {
     /// An [`OpenError`] with one clear line.
     pub async fn open(location: &Location, master_key: &MasterKeySource) -> Result<Self, OpenError> {
         let reader = Reader::open(location).await?;
-        let keyring = Keyring::new(MasterKey::load(master_key, false)?, reader.database().clone());
+        let keyring = Keyring::new(MasterKeys::load(master_key, false)?, reader.database().clone());
         let instance_key = keyring.read(&KeyId::Instance).await?.ok_or(OpenError::NoInstanceKey)?;
         let hasher = KeyedHasher::new(InstanceKeys::derive(&instance_key).unique.bytes());
         Ok(Self { target: Arc::new(location.target()?), reader, keyring, hasher })

@@ -210,7 +210,7 @@ fn is_undefined_table(error: &sqlx::Error) -> bool {
     error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }
 
-async fn read_head(database: &Database) -> sqlx::Result<Head> {
+pub(super) async fn read_head(database: &Database) -> sqlx::Result<Head> {
     let rows = database.texts(database.dialect().read_head(), &[]).await?;
     let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     Head::decode(row).map_err(|error| sqlx::Error::Decode(error.into()))

@@ -6,6 +6,8 @@ use aggregates::{Event, KeyId, StreamId};
 use projections::{ClaimKind, Metadata, ReadModels};
 use uuid::Uuid;
 
+use crate::keys::MasterKeyId;
+
 /// The version of a stream that a decision was based on: the sequence of its last event, 0 when it has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamVersion {
@@ -70,6 +72,9 @@ pub enum AppendError {
     /// Something the decision was based on has moved: decide again.
     #[error("the stream {0} has moved")]
     Moved(StreamId),
+    /// A key of the unit is wrapped with another master key than is in force by now: make it again.
+    #[error("keys are wrapped with the master key {0} by now")]
+    MasterKeyExchanged(MasterKeyId),
     /// Somebody else holds an address or an identity that the unit claims.
     #[error("{0:?} is taken")]
     Claimed(ClaimKind),

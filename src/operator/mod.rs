@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::log::rebuild::{Pace, Progress, RebuildError};
+use crate::log::rotate::{RotateError, Rotation};
 use crate::service::erase::{Erased, Eraser};
 use crate::service::recover::RecoverBy;
 use crate::service::setup::NewProvider;
@@ -47,6 +48,7 @@ pub enum OperatorCommand {
     RebuildProjections {
         names: Vec<String>,
     },
+    RotateMasterKey,
 }
 
 /// What came of it.
@@ -78,6 +80,9 @@ pub enum OperatorAnswer {
     ProjectionsRebuilt {
         position: i64,
     },
+    /// Not the last word: how far it has come.
+    Rotating(Rotation),
+    MasterKeyRotated(Rotation),
     Refused {
         code: String,
         message: String,
@@ -156,6 +161,13 @@ impl OperatorCommand {
                 let head = service.log.rebuild(&names, pace, &report).await.map_err(rebuild_error)?;
                 Ok(OperatorAnswer::ProjectionsRebuilt { position: head.position })
             }
+            Self::RotateMasterKey => {
+                let report = |rotation| report(OperatorAnswer::Rotating(rotation));
+                let rotation = service.log.rotate_master_key(&report).await.map_err(rotate_error)?;
+                // Keys that the old master key opens are not left lying about.
+                service.wipe_remains().await?;
+                Ok(OperatorAnswer::MasterKeyRotated(rotation))
+            }
         }
     }
 }
@@ -169,6 +181,16 @@ fn rebuild_error(error: RebuildError) -> ApiError {
                 .with_message("The rebuild failed; the read models are as they were.")
                 .caused_by(error)
         }
+    }
+}
+
+fn rotate_error(error: RotateError) -> ApiError {
+    match error {
+        RotateError::NoNextKey => ApiError::new(ErrorCode::InvalidInput).worded(&error),
+        RotateError::Busy => ApiError::new(ErrorCode::Unavailable).worded(&error),
+        RotateError::Store(_) | RotateError::Keyring(_) => ApiError::new(ErrorCode::StoreError)
+            .with_message("The exchange was cut off; both master keys are needed until it is done.")
+            .caused_by(error),
     }
 }
 

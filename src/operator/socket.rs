@@ -126,7 +126,7 @@ pub async fn send(
     loop {
         let line = lines.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         match serde_json::from_str(&line)? {
-            note @ OperatorAnswer::Rebuilding(_) => report(note),
+            note @ (OperatorAnswer::Rebuilding(_) | OperatorAnswer::Rotating(_)) => report(note),
             answer => return Ok(answer),
         }
     }

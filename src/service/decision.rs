@@ -250,6 +250,9 @@ impl Service {
                     return Ok((answer, Some(appended.rows)));
                 }
                 Err(AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity)) => self.streams.forget(&streams),
+                Err(AppendError::MasterKeyExchanged(id)) => {
+                    self.log.keyring().use_master(&id).map_err(encryption_error)?;
+                }
                 Err(error) => return Err(append_error(error)),
             }
         }
@@ -271,7 +274,7 @@ fn append_error(error: AppendError) -> ApiError {
     match error {
         AppendError::Claimed(ClaimKind::Address) => ApiError::new(ErrorCode::AlreadyExists)
             .with_message("Somebody with this address is invited or known already."),
-        AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity) => {
+        AppendError::Moved(_) | AppendError::Claimed(ClaimKind::Identity) | AppendError::MasterKeyExchanged(_) => {
             ApiError::new(ErrorCode::Unavailable).with_message("Something changed meanwhile; try again.")
         }
         AppendError::Refused(_) => {

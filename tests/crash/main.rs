@@ -6,6 +6,7 @@ mod support;
 
 mod crash_flush;
 mod crash_rebuild;
+mod crash_rotate;
 mod crash_under_load;
 mod plaintext;
 mod trace;
