@@ -7,7 +7,7 @@ use aggregates::EmailAddress;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Failure, line, note, time};
+use super::output::{Failure, json_line, line, note, time};
 use crate::data_dir::DataDirError;
 use crate::log::rebuild::Pace;
 use crate::operator::{OperatorAnswer, OperatorCommand, socket};
@@ -98,7 +98,7 @@ pub(super) async fn issue_token(settings: Settings, args: TokenArgs) -> Result<(
         return Err(unexpected());
     };
     if args.json {
-        line(&json!({ "token": token, "expires_at": expires_at }).to_string())?;
+        json_line(&json!({ "token": token, "expires_at": expires_at }))?;
     } else {
         let whose = owner.map(|owner| format!(" Only {owner} can become owner with it.")).unwrap_or_default();
         note(&format!("The bootstrap token, shown once. It can be used until {}.{whose}", time(expires_at.0)));
@@ -174,7 +174,7 @@ pub(super) async fn recover_owner(settings: Settings, args: RecoverArgs) -> Resu
         return Err(unexpected());
     };
     if args.json {
-        line(&json!({ "expires_at": expires_at }).to_string())?;
+        json_line(&json!({ "expires_at": expires_at }))?;
     } else {
         note(&format!("The next sign-in that fits becomes the owner's identity, until {}.", time(expires_at.0)));
     }

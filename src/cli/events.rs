@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::follow::Follow;
-use super::output::{Failure, precise_time, print_whole, printable};
+use super::output::{Failure, precise_time, print_whole, printable, printable_json};
 use super::show::{database_failed, reader};
 use crate::log::EventRecord;
 use crate::settings::Settings;
@@ -106,7 +106,7 @@ fn as_json(event: &EventRecord) -> Result<String, Failure> {
         payload: serde_json::from_str(&event.payload).map_err(unreadable)?,
         metadata: serde_json::from_str(&event.metadata).map_err(unreadable)?,
     };
-    serde_json::to_string(&shown).map_err(unreadable)
+    serde_json::to_string(&shown).map(|json| printable_json(&json)).map_err(unreadable)
 }
 
 fn as_line(event: &EventRecord) -> String {

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::change::{carry_out_and_report, confirm, unexpected};
-use super::output::{Failure, line, note};
+use super::output::{Failure, json_line, line, note};
 use super::progress::ProgressShown;
 use super::show::{database_failed, reader};
 use crate::keys::{MasterKey, MasterKeyId, MasterKeySource, MasterKeys};
@@ -101,7 +101,7 @@ pub(super) async fn status(settings: &Settings, as_json: bool) -> Result<(), Fai
             "source": source.to_string(), "present": keys.present(), "next": next, "in_force": in_force,
             "exchange": stage.as_str(), "wrapped": wrapped.collect::<Vec<_>>(),
         });
-        line(&status.to_string())?;
+        json_line(&status)?;
         return Ok(());
     }
     line(&format!("present    {}  {source}", keys.present()))?;
@@ -166,7 +166,7 @@ pub(super) async fn rotate(settings: Settings, args: RotateArgs) -> Result<(), F
     let old = put_in_its_place(&source)?;
     if args.json {
         let outcome = json!({ "master_key": rotation.master_key, "rewrapped": rotation.rewrapped });
-        line(&outcome.to_string())?;
+        json_line(&outcome)?;
         return Ok(());
     }
     note(&format!("The master key is {} now; {} keys were wrapped anew.", rotation.master_key, rotation.rewrapped));
@@ -184,7 +184,7 @@ pub(super) async fn rotate(settings: Settings, args: RotateArgs) -> Result<(), F
 fn prepare(next: &MasterKeySource, as_json: bool) -> Result<(), Failure> {
     let made = make(next)?;
     if as_json {
-        line(&json!({ "next": made, "source": next.to_string() }).to_string())?;
+        json_line(&json!({ "next": made, "source": next.to_string() }))?;
     } else {
         note(&format!(
             "The next master key is {made}, in {next}. Copy it to the same place on every node; then `authlog keys rotate`."

@@ -3,6 +3,8 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -48,6 +50,11 @@ pub(super) fn note(message: &str) {
 /// A line of the answer, on stdout.
 pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{}", printable(text))
+}
+
+/// A JSON document as a line of the answer.
+pub(super) fn json_line(document: &Value) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{}", printable_json(&document.to_string()))
 }
 
 /// Text with its line ends on stdout, all of it before this returns; `false` when nobody reads any more.

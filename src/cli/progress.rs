@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::output::{line, note};
+use super::output::{json_line, note};
 use crate::log::rebuild::Progress;
 
 /// Where there is no terminal, so many lines tell of the whole.
@@ -56,7 +56,7 @@ impl ProgressShown {
                 }
             }
             Self::Json => {
-                let _ = line(&json!({ "position": position, "head": head }).to_string());
+                let _ = json_line(&json!({ "position": position, "head": head }));
             }
         }
     }

@@ -5,7 +5,7 @@ use projections::TABLES;
 use serde_json::{Value, json};
 
 use super::change::{carry_out_and_report, unexpected};
-use super::output::{Failure, line, note};
+use super::output::{Failure, json_line, line, note};
 use super::progress::ProgressShown;
 use super::show::{database_failed, past, reader};
 use crate::log::verify::{NAMED_DIFFERENCES, RowDifference};
@@ -47,14 +47,14 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
     let verified = verified.map_err(|error| Failure::failed(error.to_string()))?;
     for RowDifference { model, key, live, fresh } in &verified.differences {
         if args.json {
-            line(&json!({ "model": model, "key": key, "live": live, "fresh": fresh }).to_string())?;
+            json_line(&json!({ "model": model, "key": key, "live": live, "fresh": fresh }))?;
         } else {
             line(&format!("{model} {key}: {}", difference(live.as_ref(), fresh.as_ref())))?;
         }
     }
     let equal = verified.differences.is_empty();
     if args.json {
-        line(&json!({ "compared": names, "position": verified.position, "equal": equal }).to_string())?;
+        json_line(&json!({ "compared": names, "position": verified.position, "equal": equal }))?;
     }
     if !equal {
         return Err(Failure::differs(format!(
@@ -97,7 +97,7 @@ pub(super) async fn rebuild(settings: Settings, args: RebuildArgs) -> Result<(),
     shown.end();
     let OperatorAnswer::ProjectionsRebuilt { position } = answer? else { return Err(unexpected()) };
     if args.json {
-        line(&json!({ "rebuilt": names, "position": position }).to_string())?;
+        json_line(&json!({ "rebuilt": names, "position": position }))?;
     } else {
         note(&format!("Rebuilt up to position {position}: {}.", names.join(", ")));
     }
@@ -127,7 +127,7 @@ pub(super) async fn status(settings: &Settings, json: bool) -> Result<(), Failur
                 json!({ "name": name, "state": state, "version": version, "set": set, "position": position })
             })
             .collect();
-        line(&json!({ "head": head.position, "projections": projections }).to_string())?;
+        json_line(&json!({ "head": head.position, "projections": projections }))?;
         return Ok(());
     }
     line(&format!("{:<18} {:<9} {:>7} {:>4} {:>12}", "name", "state", "version", "set", "position"))?;

@@ -4,7 +4,7 @@ use aggregates::SetupState;
 use projections::{IdentityProviderRow, SetupRow};
 use serde_json::json;
 
-use super::output::{Failure, line, time};
+use super::output::{Failure, json_line, line, time};
 use crate::log::past::Past;
 use crate::log::{Location, OpenError, Reader};
 use crate::runtime::{self, data_dir, location};
@@ -62,7 +62,7 @@ pub(super) async fn setup_status(settings: &Settings, json: bool) -> Result<(), 
             "runtime_mode": "remote",
             "remote_auth_mode": "oidc",
         });
-        line(&status.to_string())?;
+        json_line(&status)?;
         return Ok(());
     }
     line(&format!("instance  {}", row.instance_id))?;
@@ -101,7 +101,7 @@ pub(super) async fn provider(settings: &Settings, json: bool) -> Result<(), Fail
             "has_client_secret": row.client_secret.is_some(),
             "configured_at": row.configured_at,
         });
-        line(&shown.to_string())?;
+        json_line(&shown)?;
         return Ok(());
     }
     line(&format!("issuer         {issuer_url}"))?;

@@ -11,7 +11,7 @@ use projections::{ApiTokenRow, SessionRow, UserRow};
 use serde_json::json;
 
 use super::change::{carry_out, confirm, unexpected};
-use super::output::{Failure, line, note, print_whole, printable_json};
+use super::output::{Failure, json_line, note, print_whole, printable_json};
 use super::show;
 use crate::operator::{OperatorAnswer, OperatorCommand};
 use crate::replay::{find_by_address, held};
@@ -151,7 +151,7 @@ fn erased(
         if let Some(wiped) = wiped {
             answer["wiped"] = wiped.into();
         }
-        line(&answer.to_string())?;
+        json_line(&answer)?;
     }
     Ok(())
 }

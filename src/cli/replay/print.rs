@@ -3,11 +3,11 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::output::{Failure, line, time};
+use crate::cli::output::{Failure, json_line, line, time};
 use crate::replay::{Change, Difference, Shown};
 
 pub(super) fn print_json(document: &Value) -> Result<(), Failure> {
-    Ok(line(&document.to_string())?)
+    Ok(json_line(document)?)
 }
 
 pub(super) fn print(shown: &Shown) -> Result<(), Failure> {
