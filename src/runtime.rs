@@ -9,8 +9,9 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::keys::MasterKeySource;
+use crate::log::fill::{FillError, Filling};
 use crate::log::past::Past;
-use crate::log::{self, CommitObserver, Head, Location, OpenError, WriterHandle};
+use crate::log::{self, Beginning, CommitObserver, Head, Location, OpenError, WriterHandle};
 use crate::oidc::{OidcClient, OidcError, OidcOptions};
 use crate::service::refusals::Refusals;
 use crate::service::{Memory, Parts, Service};
@@ -30,6 +31,8 @@ pub enum RuntimeError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Log(#[from] OpenError),
+    #[error(transparent)]
+    Fill(#[from] FillError),
     #[error("{error}: {}", with_causes(.error))]
     Oidc { error: OidcError },
 }
@@ -60,6 +63,28 @@ pub async fn past(settings: &Settings) -> Result<Past, OpenError> {
     Past::open(&location(settings), &master_key(settings)).await
 }
 
+/// Makes a log where the settings put one, to be filled with units of other times.
+///
+/// # Errors
+/// One clear line; [`FillError::NotEmpty`] when there is a log.
+pub async fn fill(settings: &Settings, beginning: &Beginning) -> Result<(Filling, Option<DataDirLock>), RuntimeError> {
+    let lock = take_data_dir(settings)?;
+    let filling = Filling::begin(&location(settings), &master_key(settings), beginning).await?;
+    Ok((filling, lock))
+}
+
+/// Makes the data directory and, on SQLite, takes the right to write to it.
+fn take_data_dir(settings: &Settings) -> Result<Option<DataDirLock>, DataDirError> {
+    let data = data_dir(settings);
+    data.create()?;
+    if matches!(settings.database, Database::Postgres(_)) {
+        return Ok(None);
+    }
+    let lock = data.lock()?;
+    data.create_database_file()?;
+    Ok(Some(lock))
+}
+
 /// The master key's place: `env:NAME` names an environment variable, anything else a file.
 pub fn master_key(settings: &Settings) -> MasterKeySource {
     match &settings.master_key_file {
@@ -84,15 +109,10 @@ impl Runtime {
     /// # Errors
     /// One clear line. [`DataDirError::Busy`] when another process writes to the same SQLite directory.
     pub async fn open(settings: Settings) -> Result<Self, RuntimeError> {
-        let data = data_dir(&settings);
-        data.create()?;
+        let lock = take_data_dir(&settings)?;
         let options = OidcOptions { ca_file: settings.ca_file.clone(), ..OidcOptions::default() };
         let oidc = OidcClient::new(&options).map_err(|error| RuntimeError::Oidc { error })?;
         let sqlite = matches!(settings.database, Database::Sqlite { .. });
-        let lock = if sqlite { Some(data.lock()?) } else { None };
-        if sqlite {
-            data.create_database_file()?;
-        }
         let memory = sqlite.then(|| Arc::new(Memory::default()));
         let observer: Arc<dyn CommitObserver> = match &memory {
             Some(memory) => Arc::clone(memory) as _,

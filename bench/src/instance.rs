@@ -1,29 +1,27 @@
-//! An instance of authlog in this process, set up without a browser: the events of a setup, written as units.
+//! An instance of authlog in this process, on a log that was made up.
 
 use std::path::{Path, PathBuf};
 
-use aggregates::{
-    Event, IdentityProviderEvent, KeyId, LinkedIdentity, Profile, Protected, SessionEnd, SessionEvent, SessionId,
-    SetupEvent, StreamId, TokenHash, UnixSeconds, UserEvent, UserId,
-};
+use aggregates::{Event, SessionEvent, SessionId, StreamId, TokenHash};
 use authlog::log::past::Past;
-use authlog::log::{Keys, Location, Log, StreamVersion, Unit, seal};
+use authlog::log::{Keys, Location, Unit, seal};
 use authlog::runtime::{self, Runtime, location};
+use authlog::service::Service;
 use authlog::settings::{GlobalArgs, Settings};
 use clap::Args;
-use projections::{ActorRef, Metadata};
+use generate::{DEFAULT_SEED, Plan};
+use projections::{ActorRef, IdentityProviderRow, Metadata};
 use uuid::Uuid;
 
 use crate::Failure;
+use crate::units::context;
 
-/// The issuer of the made-up provider; nobody listens there and nobody is asked.
-pub(crate) const ISSUER: &str = "http://127.0.0.1:9/";
-/// Sessions are opened under it.
-pub(crate) const PROVIDER_EPOCH: u64 = 1;
-/// Longer than any measurement, so that nothing runs out while one is going on.
-pub(crate) const SESSION_TTL_SECONDS: i64 = 365 * 24 * 3600;
-/// The token of the made-up owner's session.
+/// An instance of so many events is set up and has its first people.
+pub(crate) const SET_UP_EVENTS: i64 = 100;
+/// The token of the owner's session.
 pub(crate) const OWNER_TOKEN: &str = "bench-owner-0000000000000000000000000000000000000000000000000000";
+/// Longer than any measurement, so that nothing runs out while one is going on.
+const SESSION_TTL_SECONDS: i64 = 365 * 24 * 3600;
 
 /// Where the instance lives, as authlog's own flags name it.
 #[derive(Args, Clone)]
@@ -58,140 +56,56 @@ impl Place {
     }
 }
 
-/// Events on their way into a unit.
-pub(crate) struct Draft {
-    reads: Vec<StreamVersion>,
-    events: Vec<(StreamId, i64, Event)>,
-    keys: Keys,
-    keys_made: Vec<(KeyId, String)>,
-    metadata: Metadata,
+/// An instance whose owner is signed in with [`OWNER_TOKEN`]. Where there is no log, one with at least so many events is made up.
+pub(crate) async fn ready(place: &Place, events: i64) -> Result<Runtime, Failure> {
+    let plan = Plan { events: events.max(SET_UP_EVENTS), seed: DEFAULT_SEED };
+    let report = |events, before| {
+        if events / 100_000 > before / 100_000 {
+            eprintln!("  {events} events");
+        }
+    };
+    match generate::generate(&place.settings()?, plan, report).await {
+        Ok(_) => {}
+        Err(error) if error.is_not_empty() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let runtime = place.open().await?;
+    if runtime.service.authenticate(&context(), OWNER_TOKEN).await.is_err() {
+        sign_the_owner_in(&runtime.service).await?;
+    }
+    Ok(runtime)
 }
 
-impl Draft {
-    pub(crate) fn new(actor: ActorRef, command: &str) -> Self {
-        let metadata = Metadata {
-            actor,
-            request_id: Some(Uuid::now_v7()),
-            unit_id: Uuid::now_v7(),
-            command: command.to_owned(),
-            source_address: None,
-            user_agent: None,
-        };
-        Self { reads: Vec::new(), events: Vec::new(), keys: Keys::new(), keys_made: Vec::new(), metadata }
-    }
-
-    /// Makes the key of a new person, whose doing the unit is: source address and user agent are sealed with it.
-    pub(crate) fn person(&mut self, log: &Log, user: UserId) -> Result<(), Failure> {
-        let id = KeyId::Person(user);
-        let (key, wrapped) = log.keyring().make(&id)?;
-        self.keys.insert(id.clone(), key);
-        self.keys_made.push((id, wrapped));
-        self.metadata.source_address = Some(Protected::of_person(user, "192.0.2.17"));
-        self.metadata.user_agent = Some(Protected::of_person(user, "Mozilla/5.0 (X11; Linux x86_64) bench"));
-        Ok(())
-    }
-
-    /// The next events of a stream that has `version` events before this unit.
-    pub(crate) fn events(&mut self, stream: StreamId, version: i64, events: impl IntoIterator<Item = Event>) {
-        let numbered = events.into_iter().zip(version + 1..);
-        self.events.extend(numbered.map(|(event, sequence)| (stream.clone(), sequence, event)));
-        self.reads.push(StreamVersion { stream, version });
-    }
-
-    pub(crate) async fn append(self, log: &Log) -> Result<(), Failure> {
-        let Self { reads, events, keys, keys_made, metadata } = self;
-        let events =
-            events.into_iter().map(|(stream, sequence, event)| seal(stream, sequence, event, &metadata, &keys));
-        let events = events.collect::<Result<Vec<_>, _>>()?;
-        log.append(Unit {
-            id: metadata.unit_id,
-            reads,
-            begun: Vec::new(),
-            events,
-            keys_made,
-            keys_destroyed: Vec::new(),
-        })
-        .await?;
-        Ok(())
-    }
-}
-
-pub(crate) fn new_user() -> UserId {
-    UserId(Uuid::now_v7())
-}
-
-pub(crate) fn new_session() -> StreamId {
-    StreamId::session(SessionId(Uuid::now_v7()))
-}
-
-pub(crate) fn session_opened(user_id: UserId, token: &str, now: UnixSeconds) -> Event {
-    Event::from(SessionEvent::SessionOpened {
-        user_id,
-        token_hash: TokenHash::of(token),
+async fn sign_the_owner_in(service: &Service) -> Result<(), Failure> {
+    let owner = generate::owner(service.log.read()).await?;
+    let provider = service.log.read().row::<IdentityProviderRow>("", &[]).await?.ok_or("there is no provider")?;
+    let now = service.now();
+    let opened = SessionEvent::SessionOpened {
+        user_id: owner.id,
+        token_hash: TokenHash::of(OWNER_TOKEN),
         opened_at: now,
         expires_at: now.plus(SESSION_TTL_SECONDS),
-        user_epoch: 0,
-        provider_epoch: PROVIDER_EPOCH,
-    })
-}
-
-/// Takes a new log to `ready`, with an owner who has a session with [`OWNER_TOKEN`]. Setup has `InstanceCreated` already.
-pub(crate) async fn set_up(log: &Log, now: UnixSeconds) -> Result<(), Failure> {
-    let owner = new_user();
-    let setup_session = SessionId(Uuid::now_v7());
-    let mut draft = Draft::new(ActorRef::System, "bench_set_up");
-    draft.person(log, owner)?;
-    draft.events(
-        StreamId::setup(),
-        1,
-        [
-            SetupEvent::BootstrapTokenIssued {
-                token_hash: TokenHash::of("bench-bootstrap"),
-                expires_at: now.plus(900),
-                owner: None,
-            },
-            SetupEvent::BootstrapTokenVerified { session_id: setup_session },
-            SetupEvent::SetupProviderAccepted { provider_version: 1 },
-            SetupEvent::OwnerVerified { user_id: owner },
-            SetupEvent::SetupCompleted {},
-        ]
-        .map(Event::from),
-    );
-    draft.events(
-        StreamId::session(setup_session),
-        0,
-        [
-            SessionEvent::SetupSessionOpened {
-                token_hash: TokenHash::of("bench-setup"),
-                opened_at: now,
-                expires_at: now.plus(1800),
-            },
-            SessionEvent::SetupSessionEnded { reason: SessionEnd::SetupOver },
-        ]
-        .map(Event::from),
-    );
-    let configured = IdentityProviderEvent::ProviderConfigured {
-        issuer_url: ISSUER.to_owned(),
-        client_id: "bench".to_owned(),
-        client_secret: None,
-        version: 1,
-        session_epoch: PROVIDER_EPOCH,
+        user_epoch: owner.session_epoch,
+        provider_epoch: provider.session_epoch,
     };
-    draft.events(StreamId::identity_provider(), 0, [Event::from(configured)]);
-    let registered = UserEvent::OwnerRegistered {
-        address: Protected::of_person(owner, "owner@bench.example"),
-        identity: identity(owner, "owner"),
-        profile: profile(owner, "Olivia Owner"),
+    let metadata = Metadata {
+        actor: ActorRef::User(owner.id),
+        request_id: None,
+        unit_id: Uuid::now_v7(),
+        command: "sign_in".to_owned(),
+        source_address: None,
+        user_agent: None,
     };
-    draft.events(StreamId::user(owner), 0, [Event::from(registered)]);
-    draft.events(new_session(), 0, [session_opened(owner, OWNER_TOKEN, now)]);
-    draft.append(log).await
-}
-
-pub(crate) fn identity(user: UserId, subject: &str) -> LinkedIdentity {
-    LinkedIdentity { issuer: ISSUER.to_owned(), subject: Protected::of_person(user, subject) }
-}
-
-pub(crate) fn profile(user: UserId, name: &str) -> Profile {
-    Profile { display_name: Some(Protected::of_person(user, name)), picture: None }
+    let stream = StreamId::session(SessionId(Uuid::now_v7()));
+    let event = seal(stream.clone(), 1, Event::from(opened), &metadata, &Keys::new())?;
+    let unit = Unit {
+        id: metadata.unit_id,
+        reads: Vec::new(),
+        begun: vec![stream],
+        events: vec![event],
+        keys_made: Vec::new(),
+        keys_destroyed: Vec::new(),
+    };
+    service.log.append(unit).await?;
+    Ok(())
 }

@@ -1,7 +1,6 @@
 //! The measuring ends of `cargo xtask bench`, one subcommand each. Each prints one JSON object on standard output.
 //!
 //! Architecture invariant: nothing here decides what is good enough; targets and medians are the business of `xtask`.
-//! Architecture invariant: rows and read models get into a log only by its writer, also when a million events are made up.
 
 mod beside;
 mod cqrs;
@@ -28,7 +27,7 @@ enum Command {
     Route(route::RouteArgs),
     /// Call a server over connections that are kept open.
     Load(load::LoadArgs),
-    /// Make a log that is set up, with at least so many events.
+    /// Make a log up, with at least so many events, and sign its owner in.
     Fill(fill::FillArgs),
     /// Write units with so many callers at once.
     #[command(subcommand)]

@@ -65,12 +65,8 @@ pub(crate) async fn by_stream(args: UnitsArgs) -> Result<(), Failure> {
 }
 
 async fn open(args: &UnitsArgs) -> Result<(Runtime, Caller), Failure> {
-    let runtime = args.place.open().await?;
-    let service = &runtime.service;
-    if service.log.read().read_head().await?.position == 1 {
-        instance::set_up(&service.log, service.now()).await?;
-    }
-    let caller = service.authenticate(&context(), OWNER_TOKEN).await.map_err(|error| refusal(&error))?;
+    let runtime = instance::ready(&args.place, instance::SET_UP_EVENTS).await?;
+    let caller = runtime.service.authenticate(&context(), OWNER_TOKEN).await.map_err(|error| refusal(&error))?;
     Ok((runtime, caller))
 }
 

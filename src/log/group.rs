@@ -13,13 +13,20 @@ use super::dialect::Dialect;
 use super::head::{Head, Layout};
 use super::leaf::{LeafInput, hex_digits, leaf_hash};
 use super::unit::{AppendError, Committed, Unit, UnitEvent};
-use crate::clock::Clock;
 use crate::keys::MasterKeyId;
 
 /// The read model that may be set aside instead of refusing a unit.
 pub(super) const AUDIT: &str = "audit";
 
 pub(super) type Outcome = Result<Committed, AppendError>;
+
+/// A unit and the time that it is recorded at, unless the log has come further already.
+#[derive(Clone, Copy)]
+pub(super) struct Dated<'a> {
+    pub unit: &'a Unit,
+    /// Microseconds since 1970.
+    pub at_micros: i64,
+}
 
 pub(super) struct Group<'a> {
     /// With a transaction begun that holds the head.
@@ -89,25 +96,25 @@ struct VersionRow {
 }
 
 impl Group<'_> {
-    pub(super) async fn write(mut self, units: &[&Unit], clock: &Clock) -> Result<Written, GroupError> {
+    pub(super) async fn write(mut self, units: &[Dated<'_>]) -> Result<Written, GroupError> {
         if self.head.layout.foreign().next().is_some() {
             self.connection.rollback().await?;
             return Err(GroupError::Superseded);
         }
         let mut head = self.head.clone();
-        head.recorded_at = head.recorded_at.max(clock.now_micros());
         if self.without_audit {
             set_audit_aside(&mut head, self.head.position + 1);
         }
         let mut versions = self.versions(units).await?;
-        let mut models = self.load_models(units, &head).await?;
+        let mut models = self.load_models(units, &head.layout).await?;
 
         let mut outcomes = Vec::with_capacity(units.len());
         let mut taken = Vec::new();
-        for unit in units {
+        for Dated { unit, at_micros } in units {
+            head.recorded_at = head.recorded_at.max(*at_micros);
             let outcome = take(unit, &mut versions, &mut models, &mut head, self.head.position + 1, self.hasher);
             if outcome.is_ok() {
-                taken.push(*unit);
+                taken.push(Dated { unit, at_micros: head.recorded_at });
             }
             outcomes.push(outcome);
         }
@@ -116,7 +123,7 @@ impl Group<'_> {
             return Ok(Written { outcomes, models: Arc::new(models), head, moved: false });
         };
 
-        let mut statements = self.insertions(&taken, head.recorded_at)?;
+        let mut statements = self.insertions(&taken)?;
         let RowStatements { rows, audit } = row_statements(self.dialect, &mut models, &head.layout);
         statements.extend(rows);
         if head.layout != self.head.layout {
@@ -130,15 +137,15 @@ impl Group<'_> {
             Err(Unfinished::Before(error)) => Err(GroupError::Store(error)),
             Err(Unfinished::Committing(error)) => {
                 let position = self.head.position + 1;
-                Err(GroupError::CommitLost { position, unit: first.id, outcomes, models, head, error })
+                Err(GroupError::CommitLost { position, unit: first.unit.id, outcomes, models, head, error })
             }
         }
     }
 
     /// The present version of every stream that a unit of the group read.
-    async fn versions(&mut self, units: &[&Unit]) -> Result<HashMap<StreamId, i64>, GroupError> {
+    async fn versions(&mut self, units: &[Dated<'_>]) -> Result<HashMap<StreamId, i64>, GroupError> {
         let mut versions: HashMap<StreamId, i64> =
-            units.iter().flat_map(|unit| &unit.reads).map(|read| (read.stream.clone(), 0)).collect();
+            units.iter().flat_map(|dated| &dated.unit.reads).map(|read| (read.stream.clone(), 0)).collect();
         let asked: Vec<VersionRow> = versions
             .keys()
             .map(|stream| VersionRow { t: stream.aggregate_type.to_owned(), i: stream.aggregate_id.clone(), v: 0 })
@@ -153,20 +160,23 @@ impl Group<'_> {
     }
 
     /// The rows that the group's events touch, as they are now.
-    async fn load_models(&mut self, units: &[&Unit], head: &Head) -> Result<ReadModels, GroupError> {
+    async fn load_models(&mut self, units: &[Dated<'_>], layout: &Layout) -> Result<ReadModels, GroupError> {
         let mut models = ReadModels::default();
-        for event in units.iter().flat_map(|unit| &unit.events) {
-            models.need(&recorded(event, 0, head.recorded_at), self.hasher);
+        for Dated { unit, at_micros } in units {
+            for event in &unit.events {
+                models.need(&recorded(event, 0, *at_micros), self.hasher);
+            }
         }
-        load_missing(self.connection, self.dialect, &mut models, &head.layout).await?;
+        load_missing(self.connection, self.dialect, &mut models, layout).await?;
         Ok(models)
     }
 
     /// The statements for events and keys.
-    fn insertions(&self, taken: &[&Unit], recorded_at: i64) -> Result<Vec<Statement>, serde_json::Error> {
-        let events = taken.iter().flat_map(|unit| &unit.events).zip(self.head.position + 1..);
+    fn insertions(&self, taken: &[Dated<'_>]) -> Result<Vec<Statement>, serde_json::Error> {
+        let events = taken.iter().flat_map(|dated| dated.unit.events.iter().map(|event| (dated.at_micros, event)));
+        let events = events.zip(self.head.position + 1..);
         let rows: Vec<EventRow<'_>> =
-            events.map(|(event, position)| EventRow::of(event, position, recorded_at)).collect();
+            events.map(|((recorded_at, event), position)| EventRow::of(event, position, recorded_at)).collect();
         let arguments = match self.dialect {
             Dialect::Sqlite => Arguments::Rows(rows.iter().map(EventRow::values).collect()),
             Dialect::Postgres => Arguments::Json(serde_json::to_string(&rows)?),
@@ -174,14 +184,14 @@ impl Group<'_> {
         let mut statements = vec![Statement { sql: self.dialect.insert_events().to_owned(), arguments }];
         let made: Vec<KeyRow<'_>> = taken
             .iter()
-            .flat_map(|unit| &unit.keys_made)
+            .flat_map(|dated| &dated.unit.keys_made)
             .map(|(id, wrapped)| KeyRow { id: id.to_string(), wrapped })
             .collect();
         if !made.is_empty() {
             statements.push(Statement::json(self.dialect.insert_keys(), serde_json::to_string(&made)?));
         }
         let destroyed: Vec<String> =
-            taken.iter().flat_map(|unit| &unit.keys_destroyed).map(ToString::to_string).collect();
+            taken.iter().flat_map(|dated| &dated.unit.keys_destroyed).map(ToString::to_string).collect();
         if !destroyed.is_empty() {
             statements.push(Statement::json(self.dialect.delete_keys(), serde_json::to_string(&destroyed)?));
         }

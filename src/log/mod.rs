@@ -3,8 +3,8 @@
 //! Whoever wants to change something hands a [`Unit`] to [`Log::append`]; whoever wants to know something asks the read models
 //! by [`Reader::rows`], folds a stream by [`Log::load`], or reads the events themselves by [`Reader::events`].
 //!
-//! Architecture invariant: events get into the table only through the writer of this folder, and read models move only in the
-//! transaction that appends the events they are folded from.
+//! Architecture invariant: events get into the table only through the groups of this folder (the writer's, and those that [`fill`]
+//! an empty log), and read models move only in the transaction that appends the events they are folded from.
 //! Architecture invariant: nothing here knows HTTP, roles or OpenID Connect.
 
 mod beside;
@@ -12,6 +12,7 @@ mod codec;
 mod connection;
 mod database;
 mod dialect;
+pub mod fill;
 mod group;
 mod head;
 pub mod history;
@@ -44,7 +45,7 @@ pub use codec::{CodecError, Keys, SealedEvent, keys_of, seal};
 pub use database::{Arg, Database, LoadError, Loaded};
 pub use head::{Head, Layout, TableState};
 pub use keyring::{Keyring, KeyringError};
-pub use open::{Location, OpenError, open};
+pub use open::{Beginning, Location, OpenError, open};
 pub use reader::Reader;
 pub use unit::{AppendError, Appended, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
 pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};

@@ -14,7 +14,7 @@ use super::beside::Beside;
 use super::codec::{self, CodecError, Keys};
 use super::connection::{WriteConnection, WriteTarget, postgres_options, sqlite_options};
 use super::database::Database;
-use super::group::{Group, GroupError};
+use super::group::{Dated, Group, GroupError};
 use super::head::Head;
 use super::keyring::{Keyring, KeyringError};
 use super::reader::{Reader, read_head};
@@ -36,6 +36,22 @@ pub enum Location {
     Postgres {
         url: SecretString,
     },
+}
+
+/// How a log begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    pub instance_id: InstanceId,
+    /// Of the unit of the first event.
+    pub unit_id: Uuid,
+    /// When that is recorded, in microseconds since 1970.
+    pub at_micros: i64,
+}
+
+impl Beginning {
+    fn now(clock: &Clock) -> Self {
+        Self { instance_id: InstanceId(Uuid::now_v7()), unit_id: Uuid::now_v7(), at_micros: clock.now_micros() }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +132,7 @@ pub async fn open(
         return Err(OpenError::LaterRelease);
     }
     if head.position == 0 {
-        create_instance(&target, &mut connection, &keyring, &clock).await?;
+        create_instance(&target, &mut connection, &keyring, &Beginning::now(&clock)).await?;
     }
     // Another node may have made the instance, or exchange the master key.
     keyring.use_master(&read_head(&database).await?.master_key)?;
@@ -162,7 +178,7 @@ pub async fn open(
 
 /// Brings the schema up to date. Nodes that start together wait for each other: on PostgreSQL by an advisory lock, on SQLite
 /// there is only one.
-async fn migrate(target: &WriteTarget) -> Result<(), OpenError> {
+pub(super) async fn migrate(target: &WriteTarget) -> Result<(), OpenError> {
     match target {
         WriteTarget::Sqlite(file) => {
             let mut connection = sqlite_options(file).connect().await?;
@@ -179,7 +195,7 @@ async fn migrate(target: &WriteTarget) -> Result<(), OpenError> {
 }
 
 /// Makes the read models' tables in an empty log. In any other they are there, or are rebuilt once the keys are at hand.
-async fn prepare_tables(target: &WriteTarget, connection: &mut WriteConnection) -> Result<Head, OpenError> {
+pub(super) async fn prepare_tables(target: &WriteTarget, connection: &mut WriteConnection) -> Result<Head, OpenError> {
     let dialect = target.dialect();
     let mut head = connection.begin_with_head().await?;
     if head.position > 0 {
@@ -200,14 +216,14 @@ async fn prepare_tables(target: &WriteTarget, connection: &mut WriteConnection) 
 }
 
 /// Writes the first event of the log together with the instance's key. When another node was faster, its instance stands.
-async fn create_instance(
+pub(super) async fn create_instance(
     target: &WriteTarget,
     connection: &mut WriteConnection,
     keyring: &Keyring,
-    clock: &Clock,
+    beginning: &Beginning,
 ) -> Result<(), OpenError> {
     let (instance_key, wrapped) = keyring.make(&KeyId::Instance)?;
-    let unit = first_unit(wrapped)?;
+    let unit = first_unit(beginning, wrapped)?;
     let hasher = hasher_of(&instance_key);
     let mut head = connection.begin_with_head().await?;
     if head.position == 0 {
@@ -216,19 +232,19 @@ async fn create_instance(
         connection.run(target.dialect().set_head(), &argument).await?;
     }
     let group = Group { connection, head, dialect: target.dialect(), hasher: &hasher, without_audit: false };
-    let written = group.write(&[&unit], clock).await?;
+    let written = group.write(&[Dated { unit: &unit, at_micros: beginning.at_micros }]).await?;
     match written.outcomes.into_iter().next() {
         Some(Ok(_) | Err(AppendError::Moved(_))) | None => Ok(()),
         Some(Err(error)) => Err(OpenError::FirstEvent(error)),
     }
 }
 
-fn hasher_of(instance_key: &Key) -> KeyedHasher {
+pub(super) fn hasher_of(instance_key: &Key) -> KeyedHasher {
     KeyedHasher::new(InstanceKeys::derive(instance_key).unique.bytes())
 }
 
-fn first_unit(wrapped_instance_key: String) -> Result<Unit, CodecError> {
-    let id = Uuid::now_v7();
+fn first_unit(beginning: &Beginning, wrapped_instance_key: String) -> Result<Unit, CodecError> {
+    let id = beginning.unit_id;
     let metadata = Metadata {
         actor: ActorRef::System,
         request_id: None,
@@ -237,7 +253,7 @@ fn first_unit(wrapped_instance_key: String) -> Result<Unit, CodecError> {
         source_address: None,
         user_agent: None,
     };
-    let event = Event::from(SetupEvent::InstanceCreated { instance_id: InstanceId(Uuid::now_v7()) });
+    let event = Event::from(SetupEvent::InstanceCreated { instance_id: beginning.instance_id });
     let sealed = codec::seal(StreamId::setup(), 1, event, &metadata, &Keys::new())?;
     Ok(Unit {
         id,

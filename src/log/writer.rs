@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::WriterHandle;
 use super::connection::{WriteConnection, WriteTarget};
-use super::group::{Group, GroupError, Outcome, blames_the_data};
+use super::group::{Dated, Group, GroupError, Outcome, blames_the_data};
 use super::head::{Head, Layout};
 use super::unit::{AppendError, Appended, Unit};
 use crate::clock::Clock;
@@ -215,7 +215,9 @@ impl Writer {
         let dialect = self.target.dialect();
         let (hasher, clock) = (self.hasher.clone(), self.clock.clone());
         let (connection, head) = self.begun().await?;
-        match (Group { connection, head, dialect, hasher: &hasher, without_audit }).write(units, &clock).await {
+        let at_micros = clock.now_micros();
+        let units: Vec<Dated<'_>> = units.iter().map(|unit| Dated { unit, at_micros }).collect();
+        match (Group { connection, head, dialect, hasher: &hasher, without_audit }).write(&units).await {
             Ok(written) => {
                 if written.moved {
                     self.tell(&written.models, &written.head);

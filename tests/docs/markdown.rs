@@ -87,7 +87,7 @@ pub fn anchors(page: &str) -> Vec<String> {
 /// Every Rust file of the project.
 pub fn rust_files() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for folder in ["src", "aggregates", "projections", "tests", "xtask"] {
+    for folder in ["src", "aggregates", "projections", "generate", "tests", "xtask"] {
         collect(&root().join(folder), &mut files);
     }
     files

@@ -58,7 +58,7 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn every_file_that_is_named_is_there() {
-    let folders = ["src/", "tests/", "aggregates/", "projections/", "migrations/", "xtask/", "docs/"];
+    let folders = ["src/", "tests/", "aggregates/", "projections/", "migrations/", "generate/", "xtask/", "docs/"];
     for page in pages() {
         let text = prose(&page);
         for name in quoted(&text) {

@@ -141,3 +141,12 @@ fn what_the_page_on_the_log_says_of_the_writer_is_what_the_code_does() {
     }
     assert!(read("src/log/writer.rs").contains("LOOK_UP_SECONDS: u64 = 30;"), "change docs/log.md and this test");
 }
+
+#[test]
+fn what_a_made_up_log_is_mixed_of_stands_in_the_docs() {
+    let page = rows("docs/performance.md");
+    let written = page.iter().skip_while(|row| row[0] != "what happens").skip(1).take_while(|row| row.len() == 2);
+    let written: Vec<(String, String)> = written.map(|row| (row[0].clone(), row[1].clone())).collect();
+    assert_eq!(written, generate::MIX.map(|(_, weight, what)| (what.to_owned(), weight.to_string())));
+    assert!(read("docs/performance.md").contains(&format!("| what happens | of {} |", generate::ALL)));
+}

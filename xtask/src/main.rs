@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod failure;
+mod generate;
 mod guard;
 mod http;
 mod postgres;
@@ -60,6 +61,8 @@ enum Command {
     },
     /// Measure speed, memory, start and size, each beside its target.
     Bench(bench::BenchArgs),
+    /// Make up the log of an instance that has run for months, in an empty directory or database.
+    Generate(generate::GenerateArgs),
     /// Compare the dependencies with the public advisory database (needs the network).
     Audit,
     /// Internal: wait for the starting process to end, then tidy up after it.
@@ -92,6 +95,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             return postgres::run(&guard, print_url, &command);
         }
         Command::Bench(args) => bench::run(&workspace, &guard, &args)?,
+        Command::Generate(args) => generate::run(&workspace, &guard, &args)?,
         Command::Audit => {
             let deny = tools::CARGO_DENY.find_or_install(&workspace, &guard)?;
             guard.run(workspace.tool(&deny).args(["check", "advisories"]))?;
