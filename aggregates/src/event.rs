@@ -4,9 +4,8 @@ use cqrs_es::DomainEvent;
 use serde::de::Error as _;
 use serde::{Deserialize as _, Deserializer};
 
-use crate::{
-    ApiTokenEvent, IdentityProviderEvent, Protected, ProtectedFields, SessionEvent, SetupEvent, UserEvent, upcast,
-};
+use crate::upcast::{self, LIFTS, Lift};
+use crate::{ApiTokenEvent, IdentityProviderEvent, Protected, ProtectedFields, SessionEvent, SetupEvent, UserEvent};
 
 /// An event of the log. Type names are unique across the aggregates, because upcasters see nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,22 +38,34 @@ impl Event {
         event_version: &str,
         payload: &str,
     ) -> Result<Self, EventDecodeError> {
+        Self::decode_by(LIFTS, aggregate_type, event_type, event_version, payload)
+    }
+
+    /// The same by other steps than those there are.
+    ///
+    /// # Errors
+    /// As [`Event::decode`].
+    pub fn decode_by(
+        lifts: &[Lift],
+        aggregate_type: &str,
+        event_type: &str,
+        event_version: &str,
+        payload: &str,
+    ) -> Result<Self, EventDecodeError> {
         let unreadable = |source| EventDecodeError::Payload {
             event_type: event_type.to_owned(),
             event_version: event_version.to_owned(),
             source,
         };
-        let (event, present_type, present_version) = if upcast::applies_to(event_type, event_version) {
+        let (event, present_version) = if upcast::applies_to(lifts, event_type, event_version) {
             let payload = serde_json::from_str(payload).map_err(unreadable)?;
-            let lifted = upcast::lift(aggregate_type, event_type, event_version, payload);
-            let event = Self::parse(aggregate_type, lifted.payload)?.map_err(unreadable)?;
-            (event, lifted.event_type, lifted.event_version)
+            let (version, payload) = upcast::lift(lifts, event_type, event_version, payload);
+            (Self::parse(aggregate_type, payload)?.map_err(unreadable)?, version)
         } else {
             let payload = &mut serde_json::Deserializer::from_str(payload);
-            let event = Self::parse(aggregate_type, payload)?.map_err(unreadable)?;
-            (event, event_type.to_owned(), event_version.to_owned())
+            (Self::parse(aggregate_type, payload)?.map_err(unreadable)?, event_version)
         };
-        if event.event_type() != present_type || event.event_version() != present_version {
+        if event.event_type() != event_type || event.event_version() != present_version {
             return Err(unreadable(serde_json::Error::custom("the payload is not of this type and version")));
         }
         Ok(event)
@@ -88,8 +99,13 @@ impl Event {
         }
     }
 
-    /// The names of all event types at their present version.
+    /// The names of all event types.
     pub fn types() -> impl Iterator<Item = &'static str> {
+        Self::versions().map(|(name, _)| name)
+    }
+
+    /// All event types with their present version.
+    pub fn versions() -> impl Iterator<Item = (&'static str, &'static str)> {
         let all = [
             SetupEvent::TYPES,
             SessionEvent::TYPES,
@@ -97,7 +113,7 @@ impl Event {
             ApiTokenEvent::TYPES,
             IdentityProviderEvent::TYPES,
         ];
-        all.into_iter().flatten().map(|(name, _)| *name)
+        all.into_iter().flatten().copied()
     }
 
     pub fn event_type(&self) -> String {

@@ -35,5 +35,5 @@ pub use setup::{
     BootstrapToken, MAX_VERIFICATION_FAILURES, PinnedOwner, RemoteAuthMode, RuntimeMode, Setup, SetupCommand,
     SetupError, SetupEvent, SetupState,
 };
-pub use upcast::upcasters;
+pub use upcast::{Fields, Lift, upcasters};
 pub use user::{LinkedIdentity, Profile, User, UserCommand, UserError, UserEvent};

@@ -197,3 +197,49 @@ fn open_text(
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use aggregates::{Fields, Lift, UserEvent, UserId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// An invented version before the first one, as in the worked example of `aggregates/tests/lifting.rs`.
+    const LIFT: Lift = Lift { event_type: "UserInvited", from: "0", to: "1", fields: by_is_called_invited_by };
+
+    fn by_is_called_invited_by(mut fields: Fields) -> Fields {
+        let by = fields.remove("by").unwrap();
+        fields.insert("invited_by".to_owned(), by);
+        fields
+    }
+
+    /// What is sealed is bound to the version that was stored, and to that it stays when the event is lifted.
+    #[test]
+    fn a_value_that_was_sealed_by_an_older_version_opens_after_lifting() {
+        let user = UserId(Uuid::from_u128(1));
+        let (id, key, stream) = (KeyId::Person(user), Key::new([7; 32]), StreamId::user(user));
+        let place =
+            Place { stream: &stream, sequence: 1, event_type: "UserInvited", event_version: "0", field: "address" };
+        let address = key.seal(&place.context(&id), b"anna@example.com").unwrap();
+        let payload = format!(r#"{{"UserInvited":{{"address":"{id}:{address}","role":"developer","by":"{user}"}}}}"#);
+        let event = Event::decode_by(&[LIFT], "user", "UserInvited", "0", &payload).unwrap();
+        let stored = |event_version: &str| SealedEvent {
+            stream: stream.clone(),
+            sequence: 1,
+            event_type: "UserInvited".to_owned(),
+            event_version: event_version.to_owned(),
+            event: event.clone(),
+            metadata: Metadata::decode(
+                r#"{"actor":"system","unit_id":"0198c5a2-0000-7000-8000-000000000001","command":"test"}"#,
+            )
+            .unwrap(),
+        };
+        let keys = Keys::from([(id, key.clone())]);
+        let (opened, _) = stored("0").open(&keys).unwrap();
+        let Event::User(UserEvent::UserInvited { address, invited_by, .. }) = opened else { panic!("{opened:?}") };
+        assert_eq!((address.clear(), invited_by), (Some("anna@example.com"), user));
+        assert!(matches!(stored("1").open(&keys), Err(CodecError::Open { field: "address", .. })));
+    }
+}

@@ -1,7 +1,7 @@
 //! The identity provider: configure, show, remove.
 
 use aggregates::{
-    IdentityProvider, IdentityProviderCommand, IdentityProviderError, KeyId, Role, Setup, SetupState, StreamId,
+    Event, IdentityProvider, IdentityProviderCommand, IdentityProviderError, KeyId, Role, Setup, SetupState, StreamId,
     UnixSeconds, User,
 };
 use projections::{ActorRef, IdentityProviderRow};
@@ -14,7 +14,7 @@ use super::setup::{ConfigureProviderInSetup, NewProvider};
 use super::sign_in::{provider_error, sign_in_error};
 use super::{CallContext, Service, store_error};
 use crate::error::{ApiError, ErrorCode};
-use crate::keys::Place;
+use crate::keys::{Key, OpenError, Place};
 use crate::log::KeyringError;
 use crate::oidc::{Discovered, IssuerUrl, MAX_CLIENT_ID_BYTES, ProviderConfig};
 
@@ -58,17 +58,23 @@ async fn open_secret(service: &Service, row: &IdentityProviderRow) -> Result<Opt
     })?;
     let key = key.ok_or_else(damaged)?;
     let sealed = sealed.strip_prefix("instance:").ok_or_else(damaged)?;
-    let stream = StreamId::identity_provider();
-    let place = Place {
-        stream: &stream,
-        sequence,
-        event_type: "ProviderConfigured",
-        event_version: "1",
-        field: "client_secret",
-    };
-    let opened = key.open(&place.context(&KeyId::Instance), sealed).map_err(|error| damaged().caused_by(error))?;
+    let opened = open_in_place(&key, sequence, sealed).map_err(|error| damaged().caused_by(error))?;
     let text = String::from_utf8(opened).map_err(|error| damaged().caused_by(error.utf8_error()))?;
     Ok(Some(SecretString::from(text)))
+}
+
+/// Opens a secret where its event sealed it. The row does not say by which version of the event; the wrong ones do not open it.
+fn open_in_place(key: &Key, sequence: i64, sealed: &str) -> Result<Vec<u8>, OpenError> {
+    let (stream, event_type) = (StreamId::identity_provider(), "ProviderConfigured");
+    let present = Event::versions().find(|(name, _)| *name == event_type).map_or("1", |(_, version)| version);
+    let versions = (1..=present.parse::<u32>().unwrap_or(1)).rev();
+    let mut opened = versions.map(|version| {
+        let event_version = version.to_string();
+        let place =
+            Place { stream: &stream, sequence, event_type, event_version: &event_version, field: "client_secret" };
+        key.open(&place.context(&KeyId::Instance), sealed)
+    });
+    opened.find(Result::is_ok).unwrap_or(Err(OpenError))
 }
 
 impl NewProvider {

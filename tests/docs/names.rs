@@ -45,3 +45,9 @@ fn the_tests_of_the_security_table_are_there() {
     assert!(classes.len() > 40, "{}", classes.len());
     assert_named_tests_exist("docs/security.md", classes.into_iter().map(|row| row[3].clone()));
 }
+
+#[test]
+fn the_tests_that_guard_events_are_there() {
+    let told = rows("docs/changing-an-event.md").into_iter().skip_while(|row| row[0] != "forgotten").skip(1);
+    assert_named_tests_exist("docs/changing-an-event.md", told.map(|row| row[1].clone()));
+}

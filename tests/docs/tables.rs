@@ -76,7 +76,7 @@ fn every_event_stands_in_the_docs_with_its_fields_and_what_is_sealed() {
     assert_eq!(written, types.concat());
     for row in &rows {
         let (name, version) = (row[0].trim_matches('`'), &row[1]);
-        let golden = read(&format!("aggregates/tests/golden/{name}.{version}.json"));
+        let golden = read(&format!("tests/golden/{name}.{version}.json"));
         let golden: Value = serde_json::from_str(&golden).unwrap();
         let fields: BTreeSet<&str> = golden[name].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(quoted(&row[3]).into_iter().collect::<BTreeSet<_>>(), fields, "the fields of {name}");

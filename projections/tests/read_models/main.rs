@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
+mod golden;
 mod identity_provider;
 mod partition;
 mod recorded;
