@@ -175,6 +175,36 @@ async fn read_models_are_compared_with_the_log_and_rebuilt_beside_the_service(ba
     }
 }
 
+async fn the_size_of_each_read_model_is_shown(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let server = &instance.server;
+    let events = server.events().await.len();
+    let sizes = async || {
+        let status = json_of(&server.flags, &["projections", "status", "--json"]).await;
+        let models = status["projections"].as_array().unwrap().clone();
+        models
+            .into_iter()
+            .map(|model| (model["rows"].as_i64().unwrap(), model["bytes"].as_i64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let rows: Vec<i64> = sizes().await.into_iter().map(|(rows, _)| rows).collect();
+    // Setup, provider, the owner, address and identity, one session, no API token, an entry an event.
+    assert_eq!(rows, [1, 1, 1, 2, 1, 0, i64::try_from(events).unwrap()]);
+    assert!(sizes().await.iter().all(|(_, bytes)| *bytes >= 4096 && bytes % 4096 == 0), "whole pages");
+    let before = sizes().await;
+    let mut database = SecondConnection::open(&instance.database).await;
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) \
+                INSERT INTO unique_keys_1 (key, kind, user_id) SELECT 'of nobody ' || i, 'address', 'x' FROM n";
+    assert_eq!(database.run(many).await, 5000);
+    let after = sizes().await;
+    assert_eq!(after[3].0, before[3].0 + 5000);
+    assert!(after[3].1 > before[3].1 + 5000 * 20, "{before:?} {after:?}");
+    let (code, stdout, _) = run(&server.flags, &["projections", "status"]).await;
+    let kib = (after[3].1 / 1024).to_string();
+    let line = stdout.lines().find(|line| line.starts_with("unique_keys ")).unwrap();
+    assert_eq!((code, line.split_whitespace().skip(5).collect::<Vec<_>>()), (0, vec!["5002", kib.as_str()]));
+}
+
 async fn a_bad_argument_is_named_and_nothing_is_made(backend: Backend) {
     let database = TestDatabase::new(backend).await;
     let flags = flags(&database);
@@ -270,6 +300,7 @@ async fn reading_where_there_is_no_log_says_what_to_do() {
 
 on_both_databases!(
     read_models_are_compared_with_the_log_and_rebuilt_beside_the_service,
+    the_size_of_each_read_model_is_shown,
     a_bad_argument_is_named_and_nothing_is_made,
     whoever_may_become_owner_is_told_and_the_next_step_is_that_of_the_state,
     the_host_is_told_why_a_provider_cannot_be_used,

@@ -125,7 +125,7 @@ enum KeysCommand {
 
 #[derive(Subcommand)]
 enum ProjectionsCommand {
-    /// Show each read model's position, version and state
+    /// Show each read model's position, version, state and size
     Status(JsonArgs),
     /// Compare read models with a fresh fold of the log and show the first rows that differ (exit code 3)
     #[command(

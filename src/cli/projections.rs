@@ -1,7 +1,8 @@
 //! `authlog projections`: how the read models stand, and making them anew.
 
 use clap::Args;
-use projections::TABLES;
+use projections::{TABLES, Table};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::change::{carry_out_and_report, unexpected};
@@ -9,6 +10,7 @@ use super::output::{Failure, json_line, line, note};
 use super::progress::ProgressShown;
 use super::show::{database_failed, past, reader};
 use crate::log::verify::{NAMED_DIFFERENCES, RowDifference};
+use crate::log::{Head, TableSize};
 use crate::operator::{OperatorAnswer, OperatorCommand};
 use crate::settings::Settings;
 
@@ -104,10 +106,22 @@ pub(super) async fn rebuild(settings: Settings, args: RebuildArgs) -> Result<(),
     Ok(())
 }
 
-pub(super) async fn status(settings: &Settings, json: bool) -> Result<(), Failure> {
-    let head = reader(settings).await?.read_head().await.map_err(|error| database_failed(&error))?;
-    let mut shown = Vec::new();
-    for table in TABLES {
+/// A read model as `status` shows it.
+#[derive(Serialize)]
+struct ModelStatus {
+    name: &'static str,
+    state: &'static str,
+    version: i64,
+    set: i64,
+    position: i64,
+    /// Null for one that is missing.
+    rows: Option<i64>,
+    /// Of the table and its indexes.
+    bytes: Option<i64>,
+}
+
+impl ModelStatus {
+    fn new(table: &'static Table, head: &Head, size: Option<TableSize>) -> Self {
         let state = head.layout.0.get(table.name);
         let (version, set) = state.map_or((0, 0), |state| (state.version, state.set));
         let (word, position) = match state {
@@ -118,21 +132,33 @@ pub(super) async fn status(settings: &Settings, json: bool) -> Result<(), Failur
                 None => ("live", head.position),
             },
         };
-        shown.push((table.name, word, version, set, position));
+        let (rows, bytes) = (size.map(|size| size.rows), size.map(|size| size.bytes));
+        Self { name: table.name, state: word, version, set, position, rows, bytes }
+    }
+}
+
+pub(super) async fn status(settings: &Settings, json: bool) -> Result<(), Failure> {
+    let reader = reader(settings).await?;
+    let head = reader.read_head().await.map_err(|error| database_failed(&error))?;
+    let mut shown = Vec::with_capacity(TABLES.len());
+    for table in TABLES {
+        let size = match head.layout.0.get(table.name) {
+            Some(_) => Some(reader.size(table).await.map_err(|error| database_failed(&error))?),
+            None => None,
+        };
+        shown.push(ModelStatus::new(table, &head, size));
     }
     if json {
-        let projections: Vec<_> = shown
-            .iter()
-            .map(|(name, state, version, set, position)| {
-                json!({ "name": name, "state": state, "version": version, "set": set, "position": position })
-            })
-            .collect();
-        json_line(&json!({ "head": head.position, "projections": projections }))?;
+        json_line(&json!({ "head": head.position, "projections": shown }))?;
         return Ok(());
     }
-    line(&format!("{:<18} {:<9} {:>7} {:>4} {:>12}", "name", "state", "version", "set", "position"))?;
-    for (name, state, version, set, position) in shown {
-        line(&format!("{name:<18} {state:<9} {version:>7} {set:>4} {position:>12}"))?;
+    let [name, state, version, set] = ["name", "state", "version", "set"];
+    let [position, rows, kib] = ["position", "rows", "KiB"];
+    line(&format!("{name:<18} {state:<9} {version:>7} {set:>4} {position:>12} {rows:>12} {kib:>10}"))?;
+    for model in shown {
+        let ModelStatus { name, state, version, set, position, rows, bytes } = model;
+        let (rows, kib) = (rows.unwrap_or_default(), bytes.unwrap_or_default() / 1024);
+        line(&format!("{name:<18} {state:<9} {version:>7} {set:>4} {position:>12} {rows:>12} {kib:>10}"))?;
     }
     Ok(())
 }

@@ -236,6 +236,17 @@ impl Dialect {
         format!("SELECT {rows} FROM {name} AS t WHERE {by_key}{}", by_owner.unwrap_or_default())
     }
 
+    /// The bytes of a table and its indexes, as one text.
+    pub fn table_bytes(self, name: &str) -> String {
+        match self {
+            Self::Sqlite => format!(
+                "SELECT CAST(coalesce(sum(pgsize), 0) AS TEXT) FROM dbstat WHERE name IN \
+                 (SELECT name FROM sqlite_schema WHERE tbl_name = '{name}')"
+            ),
+            Self::Postgres => format!("SELECT pg_total_relation_size('{name}'::regclass)::text"),
+        }
+    }
+
     /// Inserts a row, or rows from an array of objects; one whose key is there is an error.
     pub fn insert(self, table: &Table, set: i64) -> String {
         let (name, names) = (table_name(table, set), list(table.columns, |column| column.name.to_owned()));

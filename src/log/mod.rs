@@ -46,7 +46,7 @@ pub use database::{Arg, Database, LoadError, Loaded};
 pub use head::{Head, Layout, TableState};
 pub use keyring::{Keyring, KeyringError};
 pub use open::{Beginning, Location, OpenError, open};
-pub use reader::Reader;
+pub use reader::{Reader, TableSize};
 pub use unit::{AppendError, Appended, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
 pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
 

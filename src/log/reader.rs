@@ -7,7 +7,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aggregates::StreamId;
-use projections::{Row, TABLES};
+use projections::{Row, TABLES, Table};
 use serde::de::DeserializeOwned;
 
 use super::database::{Arg, Database};
@@ -17,6 +17,14 @@ use super::{EventRecord, Location};
 
 /// So often a question is asked anew because the layout moved under it. Each time a rebuild has come to its end.
 const LAYOUT_ROUNDS: usize = 5;
+
+/// How large a read model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSize {
+    pub rows: i64,
+    /// Of the table and its indexes.
+    pub bytes: i64,
+}
 
 /// A log that is open for reading. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -93,6 +101,22 @@ impl Reader {
         let rows = self.texts(&sql, args).await?;
         let count = rows.first().and_then(|count| count.parse().ok());
         count.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// How large a read model is. Every page of it is looked at on SQLite, and every row on both databases.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn size(&self, table: &Table) -> sqlx::Result<TableSize> {
+        let name = placeholder(table.name);
+        let sql = format!("SELECT CAST(count(*) AS TEXT) FROM {name} AS t");
+        let (rows, bytes) =
+            (self.texts(&sql, &[]).await?, self.texts(&self.database.dialect().table_bytes(&name), &[]).await?);
+        let number = |texts: Vec<String>| texts.first().and_then(|text| text.parse().ok());
+        Ok(TableSize {
+            rows: number(rows).ok_or(sqlx::Error::RowNotFound)?,
+            bytes: number(bytes).ok_or(sqlx::Error::RowNotFound)?,
+        })
     }
 
     /// What stands for a read model's table in a clause, for joins and counts: `{users}`.
