@@ -12,7 +12,7 @@ use projections::ActorRef;
 use crate::GenerateError;
 use crate::draft::Draft;
 use crate::looks::{self, CLIENT_ID, ISSUER};
-use crate::world::{Person, World};
+use crate::world::{Person, World, begin};
 
 /// As the setting `setup_session_ttl` has it by default.
 const SETUP_SESSION_SECONDS: i64 = 1800;
@@ -106,7 +106,7 @@ impl World {
     async fn open_setup_session(&mut self, token_hash: TokenHash) -> Result<SetupSession, GenerateError> {
         self.pass(NEXT_CALL_SECONDS);
         let id = SessionId(self.new_id());
-        let mut session = Self::begin::<Session>(StreamId::session(id));
+        let mut session = begin::<Session>(StreamId::session(id));
         let mut draft = self.call_by_stranger(ActorRef::Anonymous, "verify_bootstrap_token");
         let now = self.seconds();
         draft.decide(&mut self.setup, SetupCommand::VerifyBootstrapToken { token_hash, session_id: id, now }).await?;

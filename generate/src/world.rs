@@ -100,14 +100,15 @@ fn id(chance: &mut Chance, at: Moment) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(at.millis(), &chance.bytes()).into_uuid()
 }
 
-fn nothing<A: Default>(stream: StreamId) -> Loaded<A> {
+/// A stream before its first event.
+pub(crate) fn begin<A: Default>(stream: StreamId) -> Loaded<A> {
     Loaded { aggregate: A::default(), stream, version: 0 }
 }
 
 impl World {
     /// The instance right after its first event.
     pub(crate) async fn new(chance: Chance, beginning: &Beginning, keys: Keys) -> Result<Self, GenerateError> {
-        let mut setup = nothing::<Setup>(StreamId::setup());
+        let mut setup = begin::<Setup>(StreamId::setup());
         let create = SetupCommand::CreateInstance { instance_id: beginning.instance_id };
         let created = setup.aggregate.handle(create, &(), &EventSink::default()).await;
         created.map_err(|error| GenerateError::Refused { command: "create_instance", reason: error.to_string() })?;
@@ -118,7 +119,7 @@ impl World {
             now,
             keys,
             setup,
-            provider: nothing(StreamId::identity_provider()),
+            provider: begin(StreamId::identity_provider()),
             people: Vec::new(),
             owner: 0,
             sessions: HashMap::new(),
@@ -216,7 +217,7 @@ impl World {
         let id = UserId(self.new_id());
         Person {
             id,
-            user: nothing(StreamId::user(id)),
+            user: begin(StreamId::user(id)),
             address: looks::address(&mut self.chance, self.people.len()),
             subject: None,
             looks: Looks::by_chance(&mut self.chance),
@@ -288,7 +289,7 @@ impl World {
     /// Opens a session as the last part of a sign-in, and plans how it ends.
     pub(crate) async fn open_session(&mut self, who: usize, mut draft: Draft) -> Result<SessionId, GenerateError> {
         let id = SessionId(self.new_id());
-        let mut session = nothing::<Session>(StreamId::session(id));
+        let mut session = begin::<Session>(StreamId::session(id));
         let open = SessionCommand::Open {
             user_id: self.people[who].id,
             token_hash: self.token_hash(),
@@ -322,10 +323,5 @@ impl World {
         draft.decide(&mut open.session, command).await?;
         self.people[open.of].sessions.retain(|session| *session != id);
         self.commit(draft)
-    }
-
-    /// A stream that begins.
-    pub(crate) fn begin<A: Default>(stream: StreamId) -> Loaded<A> {
-        nothing(stream)
     }
 }

@@ -4,7 +4,7 @@ use aggregates::{ApiToken, ApiTokenCommand, ApiTokenId, Protected, Role, StreamI
 
 use super::DAY_SECONDS;
 use crate::GenerateError;
-use crate::world::World;
+use crate::world::{World, begin};
 
 impl World {
     pub(super) async fn issue_api_token(&mut self) -> Result<(), GenerateError> {
@@ -30,7 +30,7 @@ impl World {
     ) -> Result<(), GenerateError> {
         let (actor, _) = self.seat(who).await?;
         let id = ApiTokenId(self.new_id());
-        let mut token = Self::begin::<ApiToken>(StreamId::api_token(id));
+        let mut token = begin::<ApiToken>(StreamId::api_token(id));
         let issue = ApiTokenCommand::Issue {
             actor,
             name: Protected::of_person(actor.user_id, name),

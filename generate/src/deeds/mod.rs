@@ -17,7 +17,7 @@ use projections::ActorRef;
 use crate::GenerateError;
 use crate::draft::Draft;
 use crate::mix::Deed;
-use crate::world::{Due, World};
+use crate::world::{Due, World, begin};
 
 const DAY_SECONDS: i64 = 24 * 3600;
 /// Reads or types something, then goes on.
@@ -107,7 +107,7 @@ impl World {
                 counts.insert(reason.as_str(), 1 + self.chance.below(REFUSED_IN_A_MINUTE));
             }
         }
-        let mut stream = Self::begin::<IdentityProvider>(StreamId::refused_sign_ins(minute));
+        let mut stream = begin::<IdentityProvider>(StreamId::refused_sign_ins(minute));
         let mut draft = Draft::from_within(ActorRef::System, "count_refused_sign_ins");
         for (reason, count) in counts {
             let command = IdentityProviderCommand::CountRefusals { reason: reason.to_owned(), count };
