@@ -77,9 +77,11 @@ async fn a_longer_log_begins_with_the_shorter_one(backend: Backend) {
     assert_eq!(state(&short, told.len()).await, state(&long, told.len()).await);
 }
 
-async fn a_made_up_log_says_what_it_holds_and_its_read_models_are_those_of_a_fresh_fold(backend: Backend) {
+async fn a_made_up_log_is_one_that_the_rules_allow_and_its_read_models_are_those_of_a_fresh_fold(backend: Backend) {
     let (database, made) = made(backend, 10_000, 1).await;
     let (code, stdout, stderr) = run(&flags(&database), &["projections", "verify", "--json"]).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let (code, stdout, stderr) = run(&flags(&database), &["replay", "--check"]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
     let told = events(&database).await;
     assert_eq!(made.events, i64::try_from(told.len()).unwrap());
@@ -108,6 +110,6 @@ async fn what_holds_a_log_is_refused_and_stays_as_it_is(backend: Backend) {
 on_both_databases!(
     one_seed_gives_one_story_and_another_seed_another,
     a_longer_log_begins_with_the_shorter_one,
-    a_made_up_log_says_what_it_holds_and_its_read_models_are_those_of_a_fresh_fold,
+    a_made_up_log_is_one_that_the_rules_allow_and_its_read_models_are_those_of_a_fresh_fold,
     what_holds_a_log_is_refused_and_stays_as_it_is,
 );
