@@ -30,7 +30,8 @@ CREATE TABLE log_head (
   position    bigint   NOT NULL,
   recorded_at bigint   NOT NULL,
   layout      text     NOT NULL,
-  master_key  text     NOT NULL
+  master_key  text     NOT NULL,
+  key_destructions bigint NOT NULL DEFAULT 0
 );
 
 INSERT INTO log_head (id, position, recorded_at, layout, master_key) VALUES (1, 0, 0, '{}', '');
@@ -40,6 +41,16 @@ CREATE TABLE data_keys (
   id      text NOT NULL PRIMARY KEY,
   wrapped text NOT NULL
 );
+
+-- Whoever reads the log with keys it has read before learns from the number that one of them may be gone.
+CREATE FUNCTION count_key_destructions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE log_head SET key_destructions = key_destructions + 1;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER data_keys_destroyed AFTER DELETE ON data_keys
+  FOR EACH STATEMENT EXECUTE FUNCTION count_key_destructions();
 
 -- Sign-ins that have begun at the provider; the state is here as its SHA-256 only.
 CREATE TABLE pending_requests (

@@ -40,7 +40,8 @@ CREATE TABLE log_head (
   position    INTEGER NOT NULL,
   recorded_at INTEGER NOT NULL,
   layout      TEXT    NOT NULL,
-  master_key  TEXT    NOT NULL
+  master_key  TEXT    NOT NULL,
+  key_destructions INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 INSERT INTO log_head (id, position, recorded_at, layout, master_key) VALUES (1, 0, 0, '{}', '');
@@ -50,6 +51,12 @@ CREATE TABLE data_keys (
   id      TEXT NOT NULL PRIMARY KEY,
   wrapped TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Whoever reads the log with keys it has read before learns from the number that one of them may be gone.
+CREATE TRIGGER data_keys_destroyed AFTER DELETE ON data_keys
+BEGIN
+  UPDATE log_head SET key_destructions = key_destructions + 1;
+END;
 
 -- Sign-ins that have begun at the provider; the state is here as its SHA-256 only.
 CREATE TABLE pending_requests (

@@ -92,17 +92,13 @@ struct Details<'a> {
 
 pub(crate) fn fold(rows: &mut Rows<AuditRow>, recorded: &Recorded<'_>) -> Result<(), FoldError> {
     let refused = |reason| FoldError::Audit { position: recorded.position, reason };
-    if rows.get(&Key::Position(recorded.position)).is_some() {
-        return Err(refused("there is an entry for that position"));
-    }
     let (action, details) = describe(recorded.event);
     let details = (details != Details::default())
         .then(|| serde_json::to_string(&details))
         .transpose()
         .map_err(|_| refused("its details are no JSON"))?;
     let stream = recorded.stream;
-    rows.need_new(Key::Position(recorded.position));
-    rows.put(AuditRow {
+    let is_new = rows.put_new(AuditRow {
         id: recorded.position,
         actor_id: recorded.metadata.actor.user_id(),
         action: Cow::Borrowed(action),
@@ -111,7 +107,7 @@ pub(crate) fn fold(rows: &mut Rows<AuditRow>, recorded: &Recorded<'_>) -> Result
         details,
         created_at: recorded.recorded_at(),
     });
-    Ok(())
+    if is_new { Ok(()) } else { Err(refused("there is an entry for that position")) }
 }
 
 fn describe(event: &Event) -> (&'static str, Details<'_>) {

@@ -4,7 +4,7 @@
 //! *remove* it. What the store had stays beside what the folds made of it, so that only real changes are written, and every
 //! change since [`Rows::begin`] can be taken back, so that one refused unit leaves its neighbours alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use aggregates::UserId;
 use serde::Serialize;
@@ -190,6 +190,15 @@ impl<R: Row> Rows<R> {
         self.fold(row.key(), Folded::Put(row));
     }
 
+    /// Makes the row that an event makes, being the only one of its row; `false` when there is one.
+    pub(crate) fn put_new(&mut self, row: R) -> bool {
+        let key = row.key();
+        let btree_map::Entry::Vacant(vacant) = self.entries.entry(key.clone()) else { return false };
+        vacant.insert(Entry { stored: Stored::Absent, folded: Folded::Put(row) });
+        self.undo.push((key, None));
+        true
+    }
+
     /// Deletes a row; one that is not there stays away.
     pub fn remove(&mut self, key: Key) {
         self.fold(key, Folded::Removed);
@@ -300,6 +309,10 @@ pub trait AnyRows: Send {
     /// the users all of whose rows are; ids never coincide.
     fn missing_json(&self) -> String;
 
+    /// Gives up the rows of users that are needed whole and not yet supplied; answers the users, a JSON array, `None` when there
+    /// are none. Whoever asks must delete every row of theirs that the store holds: nothing comes for those rows any more.
+    fn give_up_owners(&mut self) -> Option<String>;
+
     /// Takes the rows that the store holds under the keys and owners of [`AnyRows::missing_json`], a JSON array of objects of all
     /// columns. A missing key without a row has none, so all of them must come in one call.
     ///
@@ -338,6 +351,11 @@ impl<R: Row> AnyRows for Rows<R> {
 
     fn misses_owners(&self) -> bool {
         !self.missing_of.is_empty()
+    }
+
+    fn give_up_owners(&mut self) -> Option<String> {
+        let owners = std::mem::take(&mut self.missing_of);
+        (!owners.is_empty()).then(|| json(&owners))
     }
 
     fn missing_json(&self) -> String {

@@ -128,6 +128,12 @@ impl SealedEvent {
     /// # Errors
     /// [`CodecError::Open`] when a key is there and does not open its value: the log or the key is damaged.
     pub fn open(mut self, keys: &Keys) -> Result<(Event, Metadata), CodecError> {
+        self.open_in_place(keys)?;
+        Ok((self.event, self.metadata))
+    }
+
+    /// The same, where it is.
+    pub(super) fn open_in_place(&mut self, keys: &Keys) -> Result<(), CodecError> {
         let place = |field| Place {
             stream: &self.stream,
             sequence: self.sequence,
@@ -144,7 +150,7 @@ impl SealedEvent {
                 }
             };
         }
-        Ok((self.event, self.metadata))
+        Ok(())
     }
 
     /// Tries every sealed value whose key is there, also those that no fold looks at.

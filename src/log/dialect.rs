@@ -4,7 +4,7 @@
 //!
 //! `OR ROLLBACK` saves SQLite a copy of every page that a statement changes: whoever is refused begins anew anyway.
 
-use projections::{Column, ColumnKind, Table};
+use projections::{Column, ColumnKind, Index, Table};
 
 /// Which database is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,8 +274,20 @@ impl Dialect {
         format!("DELETE FROM {name} WHERE {}", self.among(table.key, key_type(table)))
     }
 
+    /// Deletes the rows of the owners in the array; `None` for a table whose rows have none.
+    pub fn delete_by_owners(self, table: &Table, set: i64) -> Option<String> {
+        let among = self.among(table.owner?, "text");
+        Some(format!("DELETE FROM {} WHERE {among}", table_name(table, set)))
+    }
+
     /// The statements that make an empty table and its indexes.
     pub fn create(self, table: &Table, set: i64) -> Vec<String> {
+        let indexes = table.indexes.iter().map(|index| self.create_index(table, set, index));
+        std::iter::once(self.create_table(table, set)).chain(indexes).collect()
+    }
+
+    /// The statement that makes an empty table without indexes.
+    pub fn create_table(self, table: &Table, set: i64) -> String {
         let name = table_name(table, set);
         let columns = list(table.columns, |column| {
             let key = if column.name == table.key { " PRIMARY KEY" } else { "" };
@@ -288,16 +300,14 @@ impl Dialect {
             Self::Sqlite => " STRICT, WITHOUT ROWID",
             Self::Postgres => "",
         };
-        let mut statements = vec![format!("CREATE TABLE IF NOT EXISTS {name} ({columns}){strict}")];
-        for index in table.indexes {
-            let unique = if index.unique { "UNIQUE " } else { "" };
-            statements.push(format!(
-                "CREATE {unique}INDEX IF NOT EXISTS {name}_by_{} ON {name} ({})",
-                index.columns.join("_"),
-                index.columns.join(", ")
-            ));
-        }
-        statements
+        format!("CREATE TABLE IF NOT EXISTS {name} ({columns}){strict}")
+    }
+
+    /// The statement that makes an index.
+    pub fn create_index(self, table: &Table, set: i64, index: &Index) -> String {
+        let (name, unique) = (table_name(table, set), if index.unique { "UNIQUE " } else { "" });
+        let (by, columns) = (index.columns.join("_"), index.columns.join(", "));
+        format!("CREATE {unique}INDEX IF NOT EXISTS {name}_by_{by} ON {name} ({columns})")
     }
 
     fn row_object(self, table: &Table) -> String {

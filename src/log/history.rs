@@ -2,7 +2,7 @@
 //!
 //! Reading, opening and folding go on at the same time, each some pages ahead of the next.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use aggregates::{Event, KeyId, StreamId};
 use projections::{Metadata, Recorded};
@@ -17,11 +17,14 @@ use super::keyring::{Keyring, KeyringError};
 use super::leaf::hex_digits;
 use super::sqlite::{self, SqliteThread};
 use super::{EventRecord, SealedEvent, UnreadableEvent};
+use crate::keys::Key;
 
 /// Events that are read and opened at once.
 pub const PAGE_EVENTS: u16 = 500;
 /// Pages that wait to be opened, and pages that wait to be folded, so that neither waits for the other: some megabytes each.
 const PAGES_AHEAD: usize = 4;
+/// So many keys are kept while a log is read before all are read anew.
+const KNOWN_KEYS: usize = 16_384;
 
 /// The log cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +44,14 @@ pub enum HistoryError {
 /// An event, opened as far as folds look: personal data clear, or erased where its key is gone; secrets of the instance sealed.
 #[derive(Clone, Debug)]
 pub struct OpenedEvent {
-    pub record: EventRecord,
+    pub position: i64,
+    /// Microseconds since 1970.
+    pub recorded_at: i64,
     pub stream: StreamId,
+    pub sequence: i64,
+    /// As it is stored, as the version.
+    pub event_type: String,
+    pub event_version: String,
     pub event: Event,
     pub metadata: Metadata,
 }
@@ -51,10 +60,10 @@ impl OpenedEvent {
     /// As folds take it.
     pub fn recorded(&self) -> Recorded<'_> {
         Recorded {
-            position: self.record.position,
-            recorded_at_micros: self.record.recorded_at,
+            position: self.position,
+            recorded_at_micros: self.recorded_at,
             stream: &self.stream,
-            sequence: self.record.sequence,
+            sequence: self.sequence,
             event: &self.event,
             metadata: &self.metadata,
         }
@@ -202,9 +211,10 @@ async fn open_all(
     keyring: Keyring,
     pages: mpsc::Sender<Result<OpenedPage, HistoryError>>,
 ) {
+    let mut keys = KnownKeys::new(keyring);
     while let Some(page) = records.recv().await {
         let opened = match page {
-            Ok(page) => open(page, &keyring).await,
+            Ok(page) => open_with(page, &mut keys).await,
             Err(error) => Err(error.into()),
         };
         if pages.send(opened).await.is_err() {
@@ -213,15 +223,53 @@ async fn open_all(
     }
 }
 
+/// Keys that have been read already. They count for as long as none has been destroyed, by whomever.
+struct KnownKeys {
+    keyring: Keyring,
+    destructions: i64,
+    /// `None` for one that is gone.
+    keys: HashMap<KeyId, Option<Key>>,
+}
+
+impl KnownKeys {
+    fn new(keyring: Keyring) -> Self {
+        Self { keyring, destructions: 0, keys: HashMap::new() }
+    }
+
+    /// The keys with these ids that are there.
+    async fn find(&mut self, wanted: &[KeyId]) -> Result<Keys, KeyringError> {
+        let destructions = self.keyring.destructions().await?;
+        if destructions != self.destructions || self.keys.len() > KNOWN_KEYS {
+            self.keys.clear();
+            self.destructions = destructions;
+        }
+        let unknown: Vec<KeyId> = wanted.iter().filter(|id| !self.keys.contains_key(*id)).cloned().collect();
+        if !unknown.is_empty() {
+            // Past the keyring's memory: another process may have destroyed a key that this one has used.
+            let mut found = self.keyring.read_all(&unknown).await?;
+            for id in unknown {
+                let key = found.remove(&id);
+                self.keys.insert(id, key);
+            }
+        }
+        let known = wanted.iter().filter_map(|id| Some((id.clone(), self.keys.get(id)?.clone()?)));
+        Ok(known.collect())
+    }
+}
+
 /// Opens personal data. What was sealed with a key that is gone is erased.
 pub(super) async fn open(records: Vec<EventRecord>, keyring: &Keyring) -> Result<OpenedPage, HistoryError> {
+    open_with(records, &mut KnownKeys::new(keyring.clone())).await
+}
+
+async fn open_with(records: Vec<EventRecord>, keys: &mut KnownKeys) -> Result<OpenedPage, HistoryError> {
     let (sealed, wanted) = tokio::task::spawn_blocking(move || decode(records)).await??;
-    // Past the memory: another process may have destroyed a key that this one has used.
-    let keys = keyring.read_all(&wanted).await?;
+    let keys = keys.find(&wanted).await?;
     tokio::task::spawn_blocking(move || unseal(sealed, wanted, &keys)).await?
 }
 
-type Sealed = Vec<(EventRecord, SealedEvent)>;
+/// An event, its position and when it was recorded. Its texts, which are most of a page, are let go of here.
+type Sealed = Vec<(i64, i64, SealedEvent)>;
 
 fn decode(records: Vec<EventRecord>) -> Result<(Sealed, Vec<KeyId>), HistoryError> {
     let mut sealed = Vec::with_capacity(records.len());
@@ -229,7 +277,7 @@ fn decode(records: Vec<EventRecord>) -> Result<(Sealed, Vec<KeyId>), HistoryErro
     for record in records {
         let mut event = record.decode()?;
         wanted.extend(event.keys());
-        sealed.push((record, event));
+        sealed.push((record.position, record.recorded_at, event));
     }
     Ok((sealed, wanted.into_iter().collect()))
 }
@@ -238,10 +286,19 @@ fn unseal(sealed: Sealed, wanted: Vec<KeyId>, keys: &Keys) -> Result<OpenedPage,
     let persons = wanted.into_iter().filter(|id| matches!(id, KeyId::Person(_)));
     let (opened, erased) = persons.partition(|id| keys.contains_key(id));
     let mut page = OpenedPage { events: Vec::with_capacity(sealed.len()), opened, erased };
-    for (record, event) in sealed {
-        let stream = event.stream.clone();
-        let (event, metadata) = event.open(keys)?;
-        page.events.push(OpenedEvent { record, stream, event, metadata });
+    for (position, recorded_at, mut event) in sealed {
+        event.open_in_place(keys)?;
+        let SealedEvent { stream, sequence, event_type, event_version, event, metadata } = event;
+        page.events.push(OpenedEvent {
+            position,
+            recorded_at,
+            stream,
+            sequence,
+            event_type,
+            event_version,
+            event,
+            metadata,
+        });
     }
     Ok(page)
 }

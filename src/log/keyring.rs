@@ -186,6 +186,15 @@ impl Keyring {
         Ok(keys)
     }
 
+    /// How often keys have been destroyed so far: what was read before counts for as long as this stays the same.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn destructions(&self) -> sqlx::Result<i64> {
+        let rows = self.database.texts("SELECT CAST(key_destructions AS TEXT) FROM log_head", &[]).await?;
+        rows.first().and_then(|number| number.parse().ok()).ok_or(sqlx::Error::RowNotFound)
+    }
+
     /// Keeps a key in memory that has just been committed.
     pub fn remember(&self, id: KeyId, key: Key) {
         // The instance key is always read anew, so that damage to it is noticed when it is used.

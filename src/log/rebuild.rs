@@ -188,6 +188,7 @@ async fn run(
         began_at,
         checkpoint: 0,
         opened,
+        erased_rows: Vec::new(),
     };
     let head = rebuild.until_done().await?;
     rebuild.drop_old_sets().await;
@@ -230,6 +231,8 @@ struct Rebuild<'a> {
     checkpoint: i64,
     /// The keys of persons that have opened something so far.
     opened: HashSet<KeyId>,
+    /// Rows that erasures delete and that are still there: by table the users, a JSON array each time.
+    erased_rows: Vec<(&'static Table, String)>,
 }
 
 impl Rebuild<'_> {
@@ -259,6 +262,7 @@ impl Rebuild<'_> {
     async fn start(&mut self) -> sqlx::Result<()> {
         self.checkpoint = 0;
         self.opened.clear();
+        self.erased_rows.clear();
         for state in self.layout.0.values_mut() {
             state.aside_since = None;
         }
@@ -270,11 +274,12 @@ impl Rebuild<'_> {
         for table in self.tables.clone() {
             let set = self.layout.set_of(table.name);
             self.drop_table(table, set).await?;
-            // In turns the indexes are made at once and grow with the rows: to make one of a million rows takes a second.
-            let made = if self.company.gate.is_some() { usize::MAX } else { 1 };
-            for statement in self.dialect.create(table, set).iter().take(made) {
-                let _turn = self.company.turn().await;
-                self.connection.simple(statement).await?;
+            let _turn = self.company.turn().await;
+            self.connection.simple(&self.dialect.create_table(table, set)).await?;
+            // In turns all indexes grow with the rows: to make one of a million rows takes a second.
+            let made = if self.company.gate.is_some() { table.indexes } else { &[] };
+            for index in made {
+                self.connection.simple(&self.dialect.create_index(table, set, index)).await?;
             }
         }
         Ok(())
@@ -295,13 +300,21 @@ impl Rebuild<'_> {
         }
     }
 
+    /// What is done once all rows are there; in turns it has been done on the way.
     async fn make_indexes(&mut self) -> sqlx::Result<()> {
         if self.company.gate.is_some() {
             return Ok(());
         }
         for table in &self.tables {
-            for statement in self.dialect.create(table, self.layout.set_of(table.name)).iter().skip(1) {
-                self.connection.simple(statement).await?;
+            let set = self.layout.set_of(table.name);
+            for index in table.indexes {
+                self.connection.simple(&self.dialect.create_index(table, set, index)).await?;
+            }
+        }
+        // By an index now, where each would have read the whole table before.
+        for (table, owners) in std::mem::take(&mut self.erased_rows) {
+            if let Some(delete) = self.dialect.delete_by_owners(table, self.layout.set_of(table.name)) {
+                self.connection.run(&delete, &owners).await?;
             }
         }
         Ok(())

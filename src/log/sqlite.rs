@@ -103,6 +103,7 @@ fn open_to_write(file: &Path) -> rusqlite::Result<Connection> {
 /// Gives a connection more room for pages, and a second thread for sorting, for filling whole tables.
 pub fn keep_more_pages(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "threads", 1)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4 * SQLITE_CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "cache_size", SQLITE_FILLING_CACHE_PAGES)
 }
 

@@ -73,7 +73,7 @@ impl State {
             && let Some(page) = history.next().await
         {
             let page = page?;
-            let events = page.events.iter().take_while(|event| event.record.position <= position);
+            let events = page.events.iter().take_while(|event| event.position <= position);
             let events: Vec<Recorded<'_>> = events.map(|event| event.recorded()).collect();
             state.fold(&events, past.hasher())?;
         }

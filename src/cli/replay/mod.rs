@@ -120,18 +120,17 @@ async fn steps(past: &Past, stream: &StreamId, as_of: AsOf, json: bool) -> Resul
         let before = Shown::of_one_stream(&state);
         state.fold(&[event.recorded()], past.hasher())?;
         let changes = differences(&before, &Shown::of_one_stream(&state));
-        let record = &event.record;
         if json {
             print_json(&json!({
-                "position": record.position,
-                "sequence": record.sequence,
-                "type": record.event_type,
-                "recorded_at": record.recorded_at,
+                "position": event.position,
+                "sequence": event.sequence,
+                "type": event.event_type,
+                "recorded_at": event.recorded_at,
                 "changes": changes,
             }))?;
             continue;
         }
-        line(&format!("{:>8}  {}  {}", record.position, precise_time(record.recorded_at), record.event_type))?;
+        line(&format!("{:>8}  {}  {}", event.position, precise_time(event.recorded_at), event.event_type))?;
         for difference in &changes {
             print_difference(difference, false)?;
         }

@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 
 use aggregates::KeyId;
-use projections::{FoldError, KeyedHasher, ReadModels};
+use projections::{FoldError, KeyedHasher, ReadModels, Table};
 
 use super::super::connection::WriteConnection;
 use super::super::dialect::Dialect;
@@ -38,11 +38,16 @@ impl Rebuild<'_> {
     pub(super) async fn catch_up(&mut self) -> Result<(), Setback> {
         let source = EventSource::open(self.target).await?;
         let history = History::read(source, self.keyring.clone(), self.checkpoint);
-        let lookups = self.target.connect().await?;
+        let mut lookups = self.target.connect().await?;
+        if self.company.gate.is_none() {
+            lookups.keep_more_pages().await?;
+        }
         let empty = self.empty_batch();
         let batch_events = if self.company.gate.is_some() { BATCH_EVENTS_IN_TURNS } else { BATCH_EVENTS };
         let (dialect, hasher, layout, opened) = (self.dialect, self.hasher, &self.layout, &mut self.opened);
-        let mut folding = Folding { history, lookups, dialect, hasher, layout, opened, empty, batch_events };
+        let erased_rows = self.company.gate.is_none().then_some(&mut self.erased_rows);
+        let mut folding =
+            Folding { history, lookups, dialect, hasher, layout, opened, erased_rows, empty, batch_events };
         let mut folded = folding.next(&ReadModels::default()).await?;
         while let Some(mut batch) = folded {
             let statements = row_statements(dialect, &mut batch.models, layout);
@@ -72,6 +77,8 @@ struct Folding<'a> {
     hasher: &'a KeyedHasher,
     layout: &'a Layout,
     opened: &'a mut HashSet<KeyId>,
+    /// Where the rows of erased users are deleted later, once there is an index to find them by.
+    erased_rows: Option<&'a mut Vec<(&'static Table, String)>>,
     empty: ReadModels,
     batch_events: i64,
 }
@@ -92,9 +99,14 @@ impl Folding<'_> {
                 batch.models.need(&event.recorded(), self.hasher);
             }
             batch.models.supply_from(being_written);
+            if let Some(erased_rows) = &mut self.erased_rows {
+                for rows in batch.models.tables() {
+                    erased_rows.extend(rows.give_up_owners().map(|owners| (rows.table(), owners)));
+                }
+            }
             load_missing(&mut self.lookups, self.dialect, &mut batch.models, self.layout).await?;
             fold(&mut batch.models, &page.events, self.hasher)?;
-            batch.up_to = last.record.position;
+            batch.up_to = last.position;
             events += i64::try_from(page.events.len()).unwrap_or(i64::MAX);
         }
         Ok(batch)

@@ -206,7 +206,7 @@ impl Why {
         if !matches!(subject, Subject::ApiToken(_)) {
             events.extend(past.stream(&StreamId::identity_provider(), as_of.position).await?);
         }
-        events.sort_by_key(|opened| opened.record.position);
+        events.sort_by_key(|opened| opened.position);
         let mut told = Told::default();
         for (index, opened) in events.iter().enumerate() {
             told.hear(index, subject, &opened.event);

@@ -131,10 +131,10 @@ impl Told {
         let decider = |(index, decides): (usize, Vec<Decides>)| {
             let opened = &events[index];
             Decider {
-                position: opened.record.position,
-                recorded_at: opened.record.recorded_at,
+                position: opened.position,
+                recorded_at: opened.recorded_at,
                 stream: opened.stream.to_string(),
-                event_type: opened.record.event_type.clone(),
+                event_type: opened.event_type.clone(),
                 decides,
                 actor: opened.metadata.actor.to_string(),
             }
