@@ -20,6 +20,8 @@ pub struct DataDirLock(#[expect(dead_code, reason = "holding it open holds the l
 pub enum DataDirError {
     #[error("the data directory {path} cannot be used: {source}")]
     Unusable { path: PathBuf, source: io::Error },
+    #[error("there is a database in {path} already; name an empty data directory by --data-dir")]
+    Occupied { path: PathBuf },
     #[error("another authlog is running on the data directory {path}; stop it, or give this one its own --data-dir")]
     Busy { path: PathBuf },
 }
@@ -64,6 +66,43 @@ impl DataDir {
         self.0.join("master.key")
     }
 
+    /// Where a database is made that is to be [`DataDir::put_restored_in_place`] when it is whole.
+    pub fn restored_file(&self) -> PathBuf {
+        self.0.join("authlog.db.restored")
+    }
+
+    /// Removes what a restore that was cut off has left.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn discard_restored(&self) -> Result<(), DataDirError> {
+        with_companions(&self.restored_file()).iter().try_for_each(|path| self.remove(path))
+    }
+
+    /// Puts a restored database, whose write-ahead file is empty, where there is none.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn put_restored_in_place(&self) -> Result<(), DataDirError> {
+        let flushed = File::open(self.restored_file()).and_then(|file| file.sync_all());
+        flushed.map_err(|source| self.unusable(source))?;
+        // A write-ahead file of a database that is gone would be taken for this one's.
+        for companion in &with_companions(&self.database_file())[1..] {
+            self.remove(companion)?;
+        }
+        fs::rename(self.restored_file(), self.database_file()).map_err(|source| self.unusable(source))?;
+        let flushed = File::open(&self.0).and_then(|folder| folder.sync_all());
+        flushed.map_err(|source| self.unusable(source))?;
+        self.discard_restored()
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), DataDirError> {
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.unusable(source)),
+            _ => Ok(()),
+        }
+    }
+
     /// Where the running server listens for the command line.
     pub fn socket(&self) -> PathBuf {
         self.0.join("authlog.sock")
@@ -74,7 +113,20 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Unusable`].
     pub fn create_database_file(&self) -> Result<(), DataDirError> {
-        let made = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(self.database_file());
+        self.create_file(&self.database_file())
+    }
+
+    /// The same for the one that is being restored.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn create_restored_file(&self) -> Result<(), DataDirError> {
+        self.discard_restored()?;
+        self.create_file(&self.restored_file())
+    }
+
+    fn create_file(&self, path: &Path) -> Result<(), DataDirError> {
+        let made = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path);
         made.map(drop).map_err(|source| self.unusable(source))
     }
 
@@ -86,6 +138,15 @@ impl DataDir {
     fn unusable(&self, source: io::Error) -> DataDirError {
         DataDirError::Unusable { path: self.0.clone(), source }
     }
+}
+
+/// A database of SQLite, and the files that it may have beside it.
+fn with_companions(database: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|ending| {
+        let mut path = database.as_os_str().to_owned();
+        path.push(ending);
+        path.into()
+    })
 }
 
 #[cfg(test)]

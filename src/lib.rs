@@ -1,5 +1,6 @@
 //! authlog: an event-sourced authentication service.
 
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod data_dir;

@@ -6,11 +6,13 @@ use projections::ReadModels;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
+use crate::backup::restore::{BackError, Backup, Restored};
 use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::keys::MasterKeySource;
 use crate::log::fill::{FillError, Filling};
 use crate::log::past::Past;
+use crate::log::rebuild::Progress;
 use crate::log::{self, Beginning, CommitObserver, Head, Location, OpenError, WriterHandle};
 use crate::oidc::{OidcClient, OidcError, OidcOptions};
 use crate::service::refusals::Refusals;
@@ -71,6 +73,48 @@ pub async fn fill(settings: &Settings, beginning: &Beginning) -> Result<(Filling
     let lock = take_data_dir(settings)?;
     let filling = Filling::begin(&location(settings), &master_key(settings), beginning).await?;
     Ok((filling, lock))
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreIntoError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Back(#[from] BackError),
+}
+
+/// Restores a backup where the settings put a log and there is none. On SQLite a database is made beside that place and put there
+/// when it is whole.
+///
+/// # Errors
+/// One clear line; nothing is there then.
+pub async fn restore(
+    settings: &Settings,
+    backup: Backup,
+    report: &(dyn Fn(Progress) + Sync),
+) -> Result<Restored, RestoreIntoError> {
+    let master_key = master_key(settings);
+    if matches!(settings.database, Database::Postgres(_)) {
+        return Ok(backup.restore(&location(settings), &master_key, report).await?);
+    }
+    let data = data_dir(settings);
+    data.create()?;
+    let _lock = data.lock()?;
+    if data.has_database() {
+        return Err(DataDirError::Occupied { path: data.path().to_owned() }.into());
+    }
+    data.create_restored_file()?;
+    let beside = Location::Sqlite { file: data.restored_file() };
+    match backup.restore(&beside, &master_key, report).await {
+        Ok(restored) => {
+            data.put_restored_in_place()?;
+            Ok(restored)
+        }
+        Err(error) => {
+            data.discard_restored()?;
+            Err(error.into())
+        }
+    }
 }
 
 /// Makes the data directory and, on SQLite, takes the right to write to it.

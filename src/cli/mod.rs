@@ -3,6 +3,7 @@
 //! Answers go to stdout, messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check found a difference.
 
 mod audit;
+mod backup;
 mod change;
 mod csv;
 mod events;
@@ -62,6 +63,10 @@ enum Command {
     /// The read models that are folded from the log
     #[command(subcommand)]
     Projections(ProjectionsCommand),
+    /// Copy the log and the wrapped keys into files, while the service goes on; the master key is not in them
+    Backup(backup::BackupArgs),
+    /// Make a log from a backup where there is none, and prove that it is the same
+    Restore(backup::RestoreArgs),
 }
 
 #[derive(Subcommand)]
@@ -183,6 +188,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replay(args) => replay::replay(&settings, args).await,
         Command::Keys(KeysCommand::Status(args)) => keys::status(&settings, args.json).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(settings, args).await,
+        Command::Backup(args) => backup::backup(&settings, args).await,
+        Command::Restore(args) => backup::restore(&settings, args).await,
         Command::Projections(ProjectionsCommand::Status(args)) => projections::status(&settings, args.json).await,
         Command::Projections(ProjectionsCommand::Verify(args)) => projections::verify(&settings, args).await,
         Command::Projections(ProjectionsCommand::Rebuild(args)) => projections::rebuild(settings, args).await,

@@ -128,6 +128,14 @@ impl Dialect {
         }
     }
 
+    /// All wrapped keys, as `{"id": ..., "wrapped": ...}`.
+    pub fn select_all_keys(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT json_object('id', id, 'wrapped', wrapped) FROM data_keys ORDER BY id",
+            Self::Postgres => "SELECT json_build_object('id', id, 'wrapped', wrapped)::text FROM data_keys ORDER BY id",
+        }
+    }
+
     /// How many wrapped keys there are by master key and kind of id, as `{"master_key": ..., "kind": ..., "keys": ...}`.
     pub fn count_keys(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ use projections::{FoldError, KeyedHasher, ReadModels, Recorded, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::EventRecord;
 use super::connection::{Arguments, Statement, Unfinished, WriteConnection};
 use super::dialect::Dialect;
 use super::head::{Head, Layout};
@@ -103,7 +104,7 @@ impl Group<'_> {
         }
         let mut head = self.head.clone();
         if self.without_audit {
-            set_audit_aside(&mut head, self.head.position + 1);
+            set_audit_aside(&mut head.layout, self.head.position + 1);
         }
         let mut versions = self.versions(units).await?;
         let mut models = self.load_models(units, &head.layout).await?;
@@ -177,11 +178,7 @@ impl Group<'_> {
         let events = events.zip(self.head.position + 1..);
         let rows: Vec<EventRow<'_>> =
             events.map(|((recorded_at, event), position)| EventRow::of(event, position, recorded_at)).collect();
-        let arguments = match self.dialect {
-            Dialect::Sqlite => Arguments::Rows(rows.iter().map(EventRow::values).collect()),
-            Dialect::Postgres => Arguments::Json(serde_json::to_string(&rows)?),
-        };
-        let mut statements = vec![Statement { sql: self.dialect.insert_events().to_owned(), arguments }];
+        let mut statements = vec![insert_rows(self.dialect, &rows)?];
         let made: Vec<KeyRow<'_>> = taken
             .iter()
             .flat_map(|dated| &dated.unit.keys_made)
@@ -197,6 +194,20 @@ impl Group<'_> {
         }
         Ok(statements)
     }
+}
+
+/// Inserts events as they were recorded.
+pub(super) fn insert_events(dialect: Dialect, records: &[EventRecord]) -> Result<Statement, serde_json::Error> {
+    let row = |record| EventRow { hashed: EventRecord::hashed(record), leaf_hash: record.leaf_hash.clone() };
+    insert_rows(dialect, &records.iter().map(row).collect::<Vec<_>>())
+}
+
+fn insert_rows(dialect: Dialect, rows: &[EventRow<'_>]) -> Result<Statement, serde_json::Error> {
+    let arguments = match dialect {
+        Dialect::Sqlite => Arguments::Rows(rows.iter().map(EventRow::values).collect()),
+        Dialect::Postgres => Arguments::Json(serde_json::to_string(rows)?),
+    };
+    Ok(Statement { sql: dialect.insert_events().to_owned(), arguments })
 }
 
 /// What the folds changed, as statements on the sets of tables that a layout names.
@@ -234,8 +245,8 @@ fn by_rows(rows: Vec<Vec<Value>>) -> Option<Arguments> {
 
 /// The audit trail is not kept up until it is rebuilt. What the group had for it is not written either, so it ends before the
 /// whole group.
-fn set_audit_aside(head: &mut Head, group_begins: i64) {
-    if let Some(state) = head.layout.0.get_mut(AUDIT) {
+pub(super) fn set_audit_aside(layout: &mut Layout, group_begins: i64) {
+    if let Some(state) = layout.0.get_mut(AUDIT) {
         state.aside_since.get_or_insert(group_begins);
     }
 }
@@ -279,7 +290,7 @@ fn take(
         Err(FoldError::Claimed(claim)) => return Err(AppendError::Claimed(claim)),
         Err(error @ FoldError::Audit { .. }) => {
             tracing::error!(%error, "the audit trail is set aside until it is rebuilt");
-            set_audit_aside(head, group_begins);
+            set_audit_aside(&mut head.layout, group_begins);
         }
         Err(error @ FoldError::Broken { .. }) => {
             tracing::error!(%error, unit = %unit.id, "a read model refuses a unit");

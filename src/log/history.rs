@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::codec::{CodecError, Keys};
 use super::connection::WriteTarget;
 use super::dialect::Dialect;
+use super::head::Head;
 use super::keyring::{Keyring, KeyringError};
 use super::leaf::hex_digits;
 use super::sqlite::{self, SqliteThread};
@@ -120,6 +121,13 @@ impl EventSource {
         }
     }
 
+    /// Where the log ends.
+    pub(super) async fn head(&mut self) -> sqlx::Result<Head> {
+        let rows = self.texts(self.dialect().read_head()).await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        Head::decode(row).map_err(|error| sqlx::Error::Decode(error.into()))
+    }
+
     /// Rows of one text column.
     pub(super) async fn texts(&mut self, sql: &str) -> sqlx::Result<Vec<String>> {
         match self {
@@ -214,7 +222,7 @@ async fn open_all(
     let mut keys = KnownKeys::new(keyring);
     while let Some(page) = records.recv().await {
         let opened = match page {
-            Ok(page) => open_with(page, &mut keys).await,
+            Ok(page) => open_by(page, &mut keys).await,
             Err(error) => Err(error.into()),
         };
         if pages.send(opened).await.is_err() {
@@ -259,13 +267,19 @@ impl KnownKeys {
 
 /// Opens personal data. What was sealed with a key that is gone is erased.
 pub(super) async fn open(records: Vec<EventRecord>, keyring: &Keyring) -> Result<OpenedPage, HistoryError> {
-    open_with(records, &mut KnownKeys::new(keyring.clone())).await
+    open_by(records, &mut KnownKeys::new(keyring.clone())).await
 }
 
-async fn open_with(records: Vec<EventRecord>, keys: &mut KnownKeys) -> Result<OpenedPage, HistoryError> {
+async fn open_by(records: Vec<EventRecord>, keys: &mut KnownKeys) -> Result<OpenedPage, HistoryError> {
     let (sealed, wanted) = tokio::task::spawn_blocking(move || decode(records)).await??;
     let keys = keys.find(&wanted).await?;
     tokio::task::spawn_blocking(move || unseal(sealed, wanted, &keys)).await?
+}
+
+/// The same with all the keys that there are.
+pub(super) fn open_with(records: Vec<EventRecord>, keys: &Keys) -> Result<OpenedPage, HistoryError> {
+    let (sealed, wanted) = decode(records)?;
+    unseal(sealed, wanted, keys)
 }
 
 /// An event, its position and when it was recorded. Its texts, which are most of a page, are let go of here.

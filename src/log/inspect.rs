@@ -9,7 +9,6 @@ use super::codec::{CodecError, Keys, SealedEvent, keys_of};
 use super::head::Head;
 use super::history::{EventSource, HistoryError, is_full};
 use super::keyring::Keyring;
-use super::leaf::{LeafInput, leaf_hash};
 use super::{EventRecord, UnreadableEvent};
 
 /// Why nothing can be made of a row.
@@ -52,9 +51,7 @@ pub struct Inspection {
 impl Inspection {
     pub(super) async fn begin(mut source: EventSource, keyring: Keyring) -> Result<Self, HistoryError> {
         source.begin_snapshot().await?;
-        let head = source.texts(source.dialect().read_head()).await?;
-        let head = Head::decode(head.first().ok_or(sqlx::Error::RowNotFound)?);
-        let head = head.map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let head = source.head().await?;
         Ok(Self { source, keyring, head, after: Some(i64::MIN) })
     }
 
@@ -104,7 +101,7 @@ fn decode(records: Vec<EventRecord>) -> (Decoded, Vec<KeyId>) {
 
 fn inspect(decoded: Decoded, keys: &Keys) -> Vec<Inspected> {
     let inspected = decoded.into_iter().map(|(record, event)| Inspected {
-        hash_holds: record.leaf_hash == hex::encode(hash(&record)),
+        hash_holds: record.hash_holds(),
         opened: event.map_err(Damage::from).and_then(|event| open(event, keys)),
         record,
     });
@@ -116,18 +113,4 @@ fn open(event: SealedEvent, keys: &Keys) -> Result<InspectedEvent, Damage> {
     let stream = event.stream.clone();
     let (event, metadata) = event.open(keys)?;
     Ok(InspectedEvent { stream, event, metadata })
-}
-
-fn hash(record: &EventRecord) -> [u8; 32] {
-    leaf_hash(&LeafInput {
-        position: record.position,
-        aggregate_type: &record.aggregate_type,
-        aggregate_id: &record.aggregate_id,
-        sequence: record.sequence,
-        event_type: &record.event_type,
-        event_version: &record.event_version,
-        payload: &record.payload,
-        metadata: &record.metadata,
-        recorded_at: record.recorded_at,
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aggregates::{KeyId, KeyIdError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::codec::Keys;
 use super::database::{Arg, Database};
@@ -33,8 +33,8 @@ pub enum KeyringError {
 }
 
 /// A key as the table holds it.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct KeyRow {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
     pub id: String,
     pub wrapped: String,
 }

@@ -4,7 +4,7 @@
 //! by [`Reader::rows`], folds a stream by [`Log::load`], or reads the events themselves by [`Reader::events`].
 //!
 //! Architecture invariant: events get into the table only through the groups of this folder (the writer's, and those that [`fill`]
-//! an empty log), and read models move only in the transaction that appends the events they are folded from.
+//! an empty log) or as they were, through [`restore`],, and read models move only in the transaction that appends the events they are folded from.
 //! Architecture invariant: nothing here knows HTTP, roles or OpenID Connect.
 
 mod beside;
@@ -25,7 +25,9 @@ pub mod past;
 pub mod pending;
 mod reader;
 pub mod rebuild;
+pub mod restore;
 pub mod rotate;
+pub mod snapshot;
 mod sqlite;
 pub mod told;
 mod unit;
@@ -38,13 +40,13 @@ use std::sync::Arc;
 use aggregates::{Event, KeyId, StreamId};
 use cqrs_es::{Aggregate, DomainEvent};
 use projections::{KeyedHasher, Metadata};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 pub use codec::{CodecError, Keys, SealedEvent, keys_of, seal};
 pub use database::{Arg, Database, LoadError, Loaded};
 pub use head::{Head, Layout, TableState};
-pub use keyring::{Keyring, KeyringError};
+pub use keyring::{KeyRow, Keyring, KeyringError};
 pub use open::{Beginning, Location, OpenError, open};
 pub use reader::{Reader, TableSize};
 pub use unit::{AppendError, Appended, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
@@ -52,6 +54,7 @@ pub use writer::{CommitObserver, GROUP_UNITS, QUEUED_UNITS};
 
 use crate::keys::{InstanceKeys, MasterKeyId};
 use beside::Beside;
+use leaf::{LeafInput, leaf_hash};
 use past::Past;
 use rebuild::{Company, Pace, Progress, RebuildError, rebuild_in};
 use wipe::Remains;
@@ -88,7 +91,7 @@ impl WriterHandle {
 }
 
 /// An event as the table holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRecord {
     pub aggregate_type: String,
     pub aggregate_id: String,
@@ -113,6 +116,26 @@ pub struct UnreadableEvent {
 }
 
 impl EventRecord {
+    /// What its leaf hash is taken over.
+    pub fn hashed(&self) -> LeafInput<'_> {
+        LeafInput {
+            position: self.position,
+            aggregate_type: &self.aggregate_type,
+            aggregate_id: &self.aggregate_id,
+            sequence: self.sequence,
+            event_type: &self.event_type,
+            event_version: &self.event_version,
+            payload: &self.payload,
+            metadata: &self.metadata,
+            recorded_at: self.recorded_at,
+        }
+    }
+
+    /// Whether the leaf hash is the one of this row.
+    pub fn hash_holds(&self) -> bool {
+        self.leaf_hash == hex::encode(leaf_hash(&self.hashed()))
+    }
+
     /// Parses the row; protected values stay sealed.
     ///
     /// # Errors

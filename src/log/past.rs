@@ -47,6 +47,11 @@ impl Past {
         &self.hasher
     }
 
+    /// Gives back the connections that read rows.
+    pub async fn close(&self) {
+        self.reader.database().close().await;
+    }
+
     /// The position of the last event.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use projections::{AnyRows, AuditRow, FoldError, KeyedHasher, ReadModels, Row as 
 use serde_json::Value;
 
 use super::dialect::{Dialect, table_name};
-use super::head::{Head, Layout};
+use super::head::Layout;
 use super::history::{EventSource, HistoryError, is_full, open};
 use super::keyring::Keyring;
 use super::rebuild::Progress;
@@ -60,8 +60,7 @@ pub(super) async fn verify(
 ) -> Result<Verified, VerifyError> {
     source.begin_snapshot().await?;
     let dialect = source.dialect();
-    let head = source.texts(dialect.read_head()).await?;
-    let head = Head::decode(head.first().ok_or(sqlx::Error::RowNotFound)?)?;
+    let head = source.head().await?;
     let mut models = ReadModels::only(names);
     let audit = names.contains(&AuditRow::TABLE.name);
     let (mut position, mut differences) = (0, Vec::new());

@@ -92,6 +92,12 @@ impl Decide for EraseUser {
         let row = row.map_err(store_error)?;
         let of_person = |text: String| Protected::of_person(self.user, text);
         let (address, identity) = match row {
+            // Their key is gone already: a log from before was restored with keys from after it. The account
+            // is left, and the event that ends it is sealed with a key that is destroyed with it.
+            Some(row) if row.address.is_empty() => {
+                decision.make_person_key(self.user)?;
+                (of_person(String::new()), None)
+            }
             Some(row) => (of_person(row.address), row.issuer.zip(row.subject)),
             // The aggregate says that there is no such user.
             None => (Protected::Erased, None),

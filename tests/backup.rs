@@ -1,0 +1,334 @@
+//! Backups: copied beside a service, restored into an empty database of either kind, refused when they are not whole.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use authlog::keys::random_bytes;
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::rules::assert_lawful;
+use support::server::{Instance, Server, flags, run};
+use support::{Backend, TestDatabase, tables};
+use tempfile::TempDir;
+
+const KILLS: usize = 8;
+/// People whose invitations make a log that takes a while to restore.
+const PEOPLE: usize = 600;
+
+/// A folder for backups, and what they are called there.
+struct Shelf(TempDir);
+
+impl Shelf {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+}
+
+/// The last line of a command's JSON.
+fn outcome(stdout: &str) -> Value {
+    serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
+}
+
+async fn backed_up(flags: &[String], folder: &str) -> Value {
+    let (code, stdout, stderr) = run(flags, &["backup", folder, "--json"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    outcome(&stdout)
+}
+
+/// An empty database whose folder has the master key of another.
+async fn empty_like(source: &TestDatabase, backend: Backend) -> TestDatabase {
+    let database = TestDatabase::new(backend).await;
+    fs::copy(source.folder.path().join("master.key"), database.folder.path().join("master.key")).unwrap();
+    database
+}
+
+async fn restored(database: &TestDatabase, arguments: &[&str]) -> Value {
+    let (code, stdout, stderr) = run(&flags(database), &[&["restore", "--json"], arguments].concat()).await;
+    assert_eq!(code, 0, "{stderr}");
+    outcome(&stdout)
+}
+
+/// Asserts that a command fails with exactly one line, and answers that line.
+async fn refused(database: &TestDatabase, arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = run(&flags(database), arguments).await;
+    assert_eq!((code, stdout.as_str(), stderr.lines().count()), (1, "", 1), "{arguments:?}: {stderr}");
+    stderr
+}
+
+async fn invite(server: &Server, owner: &str, name: &str, people: std::ops::Range<usize>) {
+    for number in people {
+        let body = json!({ "email": format!("{name}{number}@example.com"), "role": "qa_viewer" });
+        server.post("/v1/users/invite", Some(owner), body).await.ok(201);
+    }
+}
+
+async fn a_backup_beside_a_service_comes_back_on_either_database(backend: Backend) {
+    let mut instance = Instance::ready(backend).await;
+    let (shelf, server, owner) = (Shelf::new(), &instance.server, &instance.owner);
+    let (_, bob) = server.join(owner, "bob", "developer").await;
+    let token = server.post("/v1/api-tokens", Some(&bob), json!({ "name": "ci", "role": "developer" })).await.ok(201);
+    let token = token["token"].as_str().unwrap();
+    let before = server.events().await.len();
+
+    let folder = shelf.text("backup");
+    let backing_up = backed_up(&server.flags, &folder);
+    let (taken, ()) = tokio::join!(backing_up, invite(server, owner, "meanwhile", 0..150));
+
+    let position = taken["position"].as_i64().unwrap();
+    let written = tables::log(&instance.database).await;
+    assert!((before as i64..=written.len() as i64).contains(&position), "{taken}");
+    instance.server.kill().await;
+    for target in [Backend::Sqlite, Backend::Postgres] {
+        let database = empty_like(&instance.database, target).await;
+        let outcome = restored(&database, &[&folder]).await;
+        let last = &written[usize::try_from(position).unwrap() - 1];
+        assert_eq!((&outcome["position"], &outcome["leaf_hash"]), (&taken["position"], &json!(last.leaf_hash)));
+        assert_eq!((&outcome["keys"], &outcome["equal"]), (&taken["keys"], &json!(true)));
+        assert_eq!(outcome["erased_since"], json!([]));
+        assert_eq!(tables::log(&database).await, written[..usize::try_from(position).unwrap()]);
+        assert_eq!(tables::head(&database).await.0, position);
+        let (code, stdout, stderr) = run(&flags(&database), &["projections", "verify"]).await;
+        assert_eq!(code, 0, "{stdout}{stderr}");
+
+        let mut server = Server::start(&database).await;
+        for token in [owner.as_str(), &bob, token] {
+            server.get("/v1/users/me", Some(token)).await.ok(200);
+        }
+        server.sign_in("alice").await.ok(200);
+        invite(&server, owner, "afterwards", 0..3).await;
+        assert_lawful(&database).await;
+        assert_eq!(server.stop().await, 0);
+        assert_eq!(database.forge("nothing has this text", "").await, 0, "the triggers are there to be dropped");
+    }
+}
+
+async fn an_old_log_with_the_newest_keys_does_not_bring_back_who_was_erased(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let (shelf, server, owner) = (Shelf::new(), &instance.server, &instance.owner);
+    let (bob, bob_session) = server.join(owner, "bob", "developer").await;
+    let (old, keys) = (shelf.text("old"), shelf.text("keys.jsonl"));
+    backed_up(&server.flags, &old).await;
+    server.call(Method::DELETE, &format!("/v1/users/{bob}?erase=true"), Some(owner), None).await.ok(200);
+    let (code, _, stderr) = run(&server.flags, &["backup", &shelf.text("new"), "--keys", &keys]).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!shelf.path("new/keys.jsonl").exists());
+
+    let database = empty_like(&instance.database, backend).await;
+    let outcome = restored(&database, &[&old, "--keys", &keys]).await;
+    assert_eq!((&outcome["erased_since"], &outcome["equal"]), (&json!([bob]), &json!(true)));
+    for command in [&["replay", "--json"][..], &["audit", "export"], &["events", "--json"]] {
+        let (code, stdout, stderr) = run(&flags(&database), command).await;
+        assert_eq!(
+            (code, stdout.contains("bob"), stdout.contains("alice")),
+            (0, false, command[0] != "events"),
+            "{stderr}"
+        );
+    }
+    let users = tables::read_model(&database, "users", &["id", "address", "subject", "display_name"]).await;
+    assert!(users.contains(&json!({ "id": bob, "address": "" })), "{users:?}");
+    // The account is as old as the log. Erased once more it is gone, and the address is free.
+    let server = Server::start(&database).await;
+    server.get("/v1/users/me", Some(&bob_session)).await.ok(200);
+    server.call(Method::DELETE, &format!("/v1/users/{bob}?erase=true"), Some(owner), None).await.ok(200);
+    server.get("/v1/users/me", Some(&bob_session)).await.refused(401, "invalid_session");
+    server.join(owner, "bob", "developer").await;
+
+    // What the newest keys are for: with those of then he is back.
+    let database = empty_like(&instance.database, backend).await;
+    assert_eq!(restored(&database, &[&old]).await["erased_since"], json!([]));
+    let users = tables::read_model(&database, "users", &["address"]).await;
+    assert!(users.contains(&json!({ "address": "bob@example.com" })), "{users:?}");
+}
+
+/// A copy of a backup with one of its files changed.
+fn changed(shelf: &Shelf, name: &str, file: &str, change: impl FnOnce(String) -> String) -> String {
+    let folder = shelf.path(name);
+    fs::create_dir(&folder).unwrap();
+    for file in ["log.jsonl", "keys.jsonl"] {
+        fs::copy(shelf.path("whole").join(file), folder.join(file)).unwrap();
+    }
+    let text = fs::read_to_string(folder.join(file)).unwrap();
+    fs::write(folder.join(file), change(text)).unwrap();
+    folder.display().to_string()
+}
+
+fn without_line(text: &str, number: usize) -> String {
+    text.lines().enumerate().filter(|(at, _)| *at != number).map(|(_, line)| format!("{line}\n")).collect()
+}
+
+async fn a_backup_that_is_not_whole_is_refused_and_leaves_nothing(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let shelf = Shelf::new();
+    let older = backed_up(&instance.server.flags, &shelf.text("older")).await["position"].clone();
+    invite(&instance.server, &instance.owner, "person", 0..5).await;
+    let whole = shelf.text("whole");
+    let taken = backed_up(&instance.server.flags, &whole).await;
+    let stranger = Instance::ready(backend).await;
+    invite(&stranger.server, &stranger.owner, "stranger", 0..30).await;
+    backed_up(&stranger.server.flags, &shelf.text("stranger")).await;
+    let log = |name, change: &dyn Fn(String) -> String| changed(&shelf, name, "log.jsonl", change);
+    let keys = |name, change: &dyn Fn(String) -> String| changed(&shelf, name, "keys.jsonl", change);
+    let copied = |from: &str| fs::read_to_string(shelf.path(from)).unwrap();
+    let cases = [
+        (log("byte", &|text| text.replacen("SetupCompleted\\\"", "SetupCompletes\\\"", 1)), "leaf hash is another"),
+        (log("hash", &|text| text.replacen("\"leaf_hash\":\"", "\"leaf_hash\":\"0", 2)), "leaf hash is another"),
+        (log("gap", &|text| without_line(&text, 4)), "the event at position 4 is missing"),
+        (log("header", &|text| text.replacen("\"taken_at\":1", "\"taken_at\":2", 1)), "SHA-256 is another"),
+        (log("cut", &|text| text[..text.len() / 2].to_owned()), "is damaged at line"),
+        (log("end", &|text| without_line(&text, text.lines().count() - 1)), "ends too early"),
+        (log("more", &|text| text + "x\n"), "there is more behind it"),
+        (log("later", &|text| text.replacen("\"format\":1", "\"format\":2", 1)), "a later release"),
+        (log("nothing", &|_| "nothing".to_owned()), "is no log of an authlog backup"),
+        (keys("key", &|text| text.replacen("person/0", "person/1", 1)), "SHA-256 is another"),
+        (keys("keys cut", &|text| without_line(&text, 2)), "is damaged at line"),
+        (keys("foreign", &|_| copied("stranger/keys.jsonl")), "is of another instance"),
+        (keys("old keys", &|_| copied("older/keys.jsonl")), &format!("is older (position {older}) than the log")),
+        (keys("swapped", &|_| copied("whole/log.jsonl")), "is no file of keys of an authlog backup"),
+        (shelf.text("absent"), "log.jsonl is missing"),
+    ];
+    let database = empty_like(&instance.database, backend).await;
+    for (folder, named) in &cases {
+        let line = refused(&database, &["restore", folder]).await;
+        assert!(line.contains(named), "{folder}: {line}");
+    }
+    let master_key = database.folder.path().join("master.key");
+    fs::copy(stranger.database.folder.path().join("master.key"), &master_key).unwrap();
+    let line = refused(&database, &["restore", &whole]).await;
+    assert!(line.contains("the master key is not the one of this log"), "{line}");
+    fs::remove_file(&master_key).unwrap();
+    let line = refused(&database, &["restore", &whole]).await;
+    assert!(line.contains("is missing and the log is not empty"), "{line}");
+    assert!(!master_key.exists());
+    fs::copy(instance.database.folder.path().join("master.key"), &master_key).unwrap();
+    let left: Vec<_> = fs::read_dir(database.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "master.key" || name == "authlog.lock"), "{left:?}");
+
+    assert_eq!(restored(&database, &[&whole]).await["position"], taken["position"]);
+    let line = refused(&database, &["restore", &whole]).await;
+    assert!(line.contains("already"), "{line}");
+    let line = refused(&instance.database, &["restore", &whole]).await;
+    assert!(line.contains(if backend == Backend::Sqlite { "another authlog is running" } else { "already" }), "{line}");
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+async fn a_backup_takes_the_place_of_its_own_past_and_of_nothing_else(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let (shelf, database, server) = (Shelf::new(), &instance.database, &instance.server);
+    let folder = shelf.text("backup");
+    // No key is needed.
+    let (key, away) = (database.folder.path().join("master.key"), database.folder.path().join("away"));
+    fs::rename(&key, &away).unwrap();
+    let first = backed_up(&server.flags, &folder).await;
+    fs::rename(&away, &key).unwrap();
+    invite(server, &instance.owner, "person", 0..3).await;
+    // What a backup that was killed has left.
+    fs::write(shelf.path("backup/log.jsonl.part"), "half").unwrap();
+    let second = backed_up(&server.flags, &folder).await;
+    assert!(second["position"].as_i64() > first["position"].as_i64());
+    assert_eq!(names_in(&shelf.path("backup")), ["keys.jsonl", "log.jsonl"]);
+    for file in ["log.jsonl", "keys.jsonl"] {
+        let mode = fs::metadata(shelf.path("backup").join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let kept = fs::read(shelf.path("backup/log.jsonl")).unwrap();
+
+    // A log that ends earlier, or another one, does not take its place.
+    let earlier = empty_like(database, backend).await;
+    let cut = shelf.text("earlier");
+    let stranger = Instance::ready(backend).await;
+    backed_up(&stranger.server.flags, &cut).await;
+    let line = refused(database, &["backup", &cut]).await;
+    assert!(line.contains("is of another instance"), "{line}");
+    let line = refused(&stranger.database, &["backup", &folder]).await;
+    assert!(line.contains("is of another instance"), "{line}");
+    restored(&earlier, &[&folder]).await;
+    invite(server, &instance.owner, "later", 0..2).await;
+    backed_up(&server.flags, &folder).await;
+    let line = refused(&earlier, &["backup", &folder]).await;
+    assert!(line.contains("would be lost"), "{line}");
+    assert_ne!(fs::read(shelf.path("backup/log.jsonl")).unwrap(), kept);
+
+    fs::create_dir(shelf.path("photos")).unwrap();
+    fs::write(shelf.path("photos/one.jpg"), "x").unwrap();
+    let line = refused(database, &["backup", &shelf.text("photos")]).await;
+    assert!(line.contains("holds something else than a backup"), "{line}");
+    assert_eq!(names_in(&shelf.path("photos")), ["one.jpg"]);
+    let nothing = TestDatabase::new(backend).await;
+    let line = refused(&nothing, &["backup", &shelf.text("of nothing")]).await;
+    assert!(line.contains("`authlog serve` makes one") && !shelf.path("of nothing").exists(), "{line}");
+    for arguments in [&["backup"][..], &["restore"], &["restore", "x", "--key", "y"]] {
+        assert_eq!(run(&server.flags, arguments).await.0, 2, "{arguments:?}");
+    }
+}
+
+/// Runs a command and kills it at a random moment of the time that it takes.
+async fn killed(flags: &[String], arguments: &[&str], whole: Duration) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_authlog"));
+    command.args(arguments).args(flags).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = command.spawn().unwrap();
+    let within = f64::from(u32::from_be_bytes(random_bytes().unwrap())) / f64::from(u32::MAX);
+    tokio::time::sleep(Duration::mul_f64(whole, within)).await;
+    running.kill().unwrap();
+    running.wait().unwrap();
+}
+
+async fn what_was_killed_half_way_is_repeated(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let (shelf, server) = (Shelf::new(), &instance.server);
+    let folder = shelf.text("backup");
+    invite(server, &instance.owner, "person", 0..PEOPLE).await;
+    let begun = Instant::now();
+    backed_up(&server.flags, &folder).await;
+    let backing_up = begun.elapsed();
+    let whole = empty_like(&instance.database, backend).await;
+    let begun = Instant::now();
+    let log = restored(&whole, &[&folder]).await["leaf_hash"].clone();
+    let restoring = begun.elapsed();
+    let mut cut_off = 0;
+    for _ in 0..KILLS {
+        killed(&server.flags, &["backup", &folder], backing_up).await;
+        let database = empty_like(&instance.database, backend).await;
+        killed(&flags(&database), &["restore", &folder], restoring).await;
+        let (code, stdout, stderr) = run(&flags(&database), &["restore", &folder, "--json"]).await;
+        if code == 0 {
+            cut_off += 1;
+            assert_eq!(outcome(&stdout)["leaf_hash"], log);
+        } else {
+            assert!(stderr.contains("already"), "{stderr}");
+        }
+        let (code, stdout, stderr) = run(&flags(&database), &["projections", "verify"]).await;
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        assert_eq!(tables::log(&database).await, tables::log(&whole).await);
+    }
+    assert!(cut_off > 0, "no kill came before the end");
+    backed_up(&server.flags, &folder).await;
+    assert_eq!(names_in(&shelf.path("backup")), ["keys.jsonl", "log.jsonl"]);
+}
+
+on_both_databases!(
+    a_backup_beside_a_service_comes_back_on_either_database,
+    an_old_log_with_the_newest_keys_does_not_bring_back_who_was_erased,
+    a_backup_that_is_not_whole_is_refused_and_leaves_nothing,
+    a_backup_takes_the_place_of_its_own_past_and_of_nothing_else,
+    what_was_killed_half_way_is_repeated,
+);
