@@ -267,3 +267,79 @@ fn read_line(reader: &mut BufReader<File>) -> io::Result<Option<Vec<u8>>> {
     reader.take(LINE_BYTES).read_until(b'\n', &mut text)?;
     Ok(text.ends_with(b"\n").then_some(text))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn header(lines: u64) -> Header {
+        Header {
+            authlog_backup: Kind::Keys,
+            format: FORMAT,
+            version: "1.2.3".to_owned(),
+            taken_at: UnixSeconds(1),
+            instance_id: InstanceId(Uuid::nil()),
+            position: 7,
+            leaf_hash: "00".repeat(32),
+            recorded_at: 1,
+            master_key: MasterKeyId::default(),
+            lines,
+        }
+    }
+
+    fn write(path: &Path, lines: &[&str]) {
+        let mut draft = Draft::begin(path, &header(lines.len() as u64)).unwrap();
+        for line in lines {
+            draft.write(line).unwrap();
+        }
+        draft.finish().unwrap();
+        draft.put_in_place().unwrap();
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_and_then_there_is_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.jsonl");
+        write(&path, &["a", "b\n"]);
+        let mut lines = Lines::open(&path, Kind::Keys).unwrap();
+        assert_eq!(lines.header(), &header(2));
+        let mut read = Vec::new();
+        while let Some(line) = lines.read::<String>().unwrap() {
+            read.push(line);
+        }
+        assert_eq!(read, ["a", "b\n"]);
+        assert_eq!(lines.read::<String>().unwrap(), None);
+        assert!(matches!(Lines::open(&path, Kind::Log), Err(FileError::NoBackup { .. })));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_neither_written_nor_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.jsonl");
+        let longest = "x".repeat(usize::try_from(LINE_BYTES).unwrap() - 3);
+        write(&path, &[&longest]);
+        assert_eq!(Lines::open(&path, Kind::Keys).unwrap().read::<String>().unwrap().unwrap(), longest);
+        let mut draft = Draft::begin(&path, &header(1)).unwrap();
+        assert!(draft.write(&format!("{longest}x")).is_err());
+        drop(draft);
+        let text = fs::read_to_string(&path).unwrap().replace("\"x", "\"xx");
+        fs::write(&path, text).unwrap();
+        let mut lines = Lines::open(&path, Kind::Keys).unwrap();
+        assert!(matches!(lines.read::<String>(), Err(FileError::Damaged { line: 2, .. })));
+    }
+
+    #[test]
+    fn a_draft_is_one_writers_alone_and_gone_when_it_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.jsonl");
+        write(&path, &["before"]);
+        let draft = Draft::begin(&path, &header(0)).unwrap();
+        assert!(matches!(Draft::begin(&path, &header(0)), Err(FileError::Busy { .. })));
+        drop(draft);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(Lines::open(&path, Kind::Keys).unwrap().read::<String>().unwrap().unwrap(), "before");
+    }
+}

@@ -4,7 +4,8 @@
 //! by [`Reader::rows`], folds a stream by [`Log::load`], or reads the events themselves by [`Reader::events`].
 //!
 //! Architecture invariant: events get into the table only through the groups of this folder (the writer's, and those that [`fill`]
-//! an empty log) or as they were, through [`restore`],, and read models move only in the transaction that appends the events they are folded from.
+//! an empty log) or, into an empty log and as they were recorded, through [`restore`]; and read models move only in the transaction
+//! that appends the events they are folded from.
 //! Architecture invariant: nothing here knows HTTP, roles or OpenID Connect.
 
 mod beside;
