@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use authlog::keys::random_bytes;
+use authlog::log::history::PAGE_EVENTS;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::rules::assert_lawful;
@@ -295,6 +296,23 @@ async fn killed(flags: &[String], arguments: &[&str], whole: Duration) {
     running.wait().unwrap();
 }
 
+async fn a_log_that_is_damaged_far_behind_leaves_nothing_of_what_came_before(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let shelf = Shelf::new();
+    invite(&instance.server, &instance.owner, "person", 0..PEOPLE).await;
+    let taken = backed_up(&instance.server.flags, &shelf.text("whole")).await;
+    let last = usize::try_from(taken["position"].as_i64().unwrap()).unwrap();
+    assert!(last > usize::from(PAGE_EVENTS), "one page alone is read before anything is written");
+    let damaged = changed(&shelf, "damaged", "log.jsonl", |text| without_line(&text, last - 1));
+    let database = empty_like(&instance.database, backend).await;
+    let (code, _, stderr) = run(&flags(&database), &["restore", &damaged]).await;
+    let named = format!("the event at position {} is missing", last - 1);
+    assert_eq!((code, stderr.lines().last().unwrap().contains(&named)), (1, true), "{stderr}");
+    assert_eq!(restored(&database, &[&shelf.text("whole")]).await["leaf_hash"], taken["leaf_hash"]);
+    let everybody = tables::read_model(&database, "users", &["id"]).await;
+    assert_eq!(everybody.len(), PEOPLE + 1);
+}
+
 async fn what_was_killed_half_way_is_repeated(backend: Backend) {
     let instance = Instance::ready(backend).await;
     let (shelf, server) = (Shelf::new(), &instance.server);
@@ -333,5 +351,6 @@ on_both_databases!(
     an_old_log_with_the_newest_keys_does_not_bring_back_who_was_erased,
     a_backup_that_is_not_whole_is_refused_and_leaves_nothing,
     a_backup_takes_the_place_of_its_own_past_and_of_nothing_else,
+    a_log_that_is_damaged_far_behind_leaves_nothing_of_what_came_before,
     what_was_killed_half_way_is_repeated,
 );
