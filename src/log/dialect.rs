@@ -290,7 +290,7 @@ impl Dialect {
 
     /// The statements that make an empty table and its indexes.
     pub fn create(self, table: &Table, set: i64) -> Vec<String> {
-        let indexes = table.indexes.iter().map(|index| self.create_index(table, set, index));
+        let indexes = table.indexes.iter().map(|index| create_index(table, set, index));
         std::iter::once(self.create_table(table, set)).chain(indexes).collect()
     }
 
@@ -309,13 +309,6 @@ impl Dialect {
             Self::Postgres => "",
         };
         format!("CREATE TABLE IF NOT EXISTS {name} ({columns}){strict}")
-    }
-
-    /// The statement that makes an index.
-    pub fn create_index(self, table: &Table, set: i64, index: &Index) -> String {
-        let (name, unique) = (table_name(table, set), if index.unique { "UNIQUE " } else { "" });
-        let (by, columns) = (index.columns.join("_"), index.columns.join(", "));
-        format!("CREATE {unique}INDEX IF NOT EXISTS {name}_by_{by} ON {name} ({columns})")
     }
 
     fn row_object(self, table: &Table) -> String {
@@ -345,6 +338,13 @@ impl Dialect {
             (Self::Postgres, ColumnKind::Integer) => "bigint",
         }
     }
+}
+
+/// The statement that makes an index.
+pub fn create_index(table: &Table, set: i64, index: &Index) -> String {
+    let (name, unique) = (table_name(table, set), if index.unique { "UNIQUE " } else { "" });
+    let (by, columns) = (index.columns.join("_"), index.columns.join(", "));
+    format!("CREATE {unique}INDEX IF NOT EXISTS {name}_by_{by} ON {name} ({columns})")
 }
 
 /// Deletes some rows of a table, whichever.

@@ -24,7 +24,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::Location;
 use super::connection::{Overwrite, STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
-use super::dialect::{Dialect, delete_some, table_name};
+use super::dialect::{Dialect, create_index, delete_some, table_name};
 use super::group::{AUDIT, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
 use super::history::{EventSource, HistoryError, is_full, open};
@@ -279,7 +279,7 @@ impl Rebuild<'_> {
             // In turns all indexes grow with the rows: to make one of a million rows takes a second.
             let made = if self.company.gate.is_some() { table.indexes } else { &[] };
             for index in made {
-                self.connection.simple(&self.dialect.create_index(table, set, index)).await?;
+                self.connection.simple(&create_index(table, set, index)).await?;
             }
         }
         Ok(())
@@ -308,7 +308,7 @@ impl Rebuild<'_> {
         for table in &self.tables {
             let set = self.layout.set_of(table.name);
             for index in table.indexes {
-                self.connection.simple(&self.dialect.create_index(table, set, index)).await?;
+                self.connection.simple(&create_index(table, set, index)).await?;
             }
         }
         // By an index now, where each would have read the whole table before.

@@ -182,11 +182,12 @@ impl Restoring {
         Ok(())
     }
 
-    fn continues_its_stream(&mut self, OpenedEvent { stream, record, .. }: &OpenedEvent) -> Result<(), RestoreError> {
+    fn continues_its_stream(&mut self, event: &OpenedEvent) -> Result<(), RestoreError> {
+        let OpenedEvent { position, stream, sequence: found, .. } = event;
         let last = self.sequences.entry(stream.clone()).or_default();
-        let (expected, found) = (*last + 1, record.sequence);
+        let (expected, found) = (*last + 1, *found);
         if found != expected {
-            return Err(RestoreError::OutOfStep { position: record.position, stream: stream.clone(), expected, found });
+            return Err(RestoreError::OutOfStep { position: *position, stream: stream.clone(), expected, found });
         }
         *last = found;
         Ok(())
