@@ -502,11 +502,12 @@ async fn the_tables_of_a_later_release_are_left_alone(backend: Backend) {
 
 async fn a_writer_that_breaks_down_after_its_commit_says_so_and_promises_nothing(backend: Backend) {
     let database = TestDatabase::new(backend).await;
-    let (log, _) = opened_for(&database, Arc::new(Breaks)).await;
+    let (log, writer) = opened_for(&database, Arc::new(Breaks)).await;
     assert!(log.takes_units());
     let outcome = log.append(issue(1)).await;
     assert!(matches!(outcome, Err(AppendError::Unknown)), "{outcome:?}");
     assert_eq!(log.read().read_head().await.unwrap().position, 2, "it was committed");
+    writer.finished().await;
     assert!(!log.takes_units());
     let outcome = log.append(issue(2)).await;
     assert!(matches!(outcome, Err(AppendError::Closed)), "{outcome:?}");
