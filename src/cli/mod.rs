@@ -17,6 +17,7 @@ mod serve;
 mod show;
 mod users;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -157,7 +158,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        Ok(runtime) => {
+            // The runtime has three loops that poll what it is given; each would hold a copy of the whole program.
+            let program: Pin<Box<dyn Future<Output = Result<(), Failure>>>> = Box::pin(run(cli));
+            runtime.block_on(program)
+        }
         Err(error) => Err(Failure::failed(format!("the runtime cannot be started: {error}"))),
     };
     match outcome {
