@@ -140,7 +140,7 @@ async fn a_new_log_begins_with_the_instance(backend: Backend) {
     let events = whole_log(&log).await;
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].event_type.as_str(), events[0].sequence), ("InstanceCreated", 1));
-    assert_eq!(events[0].decode().unwrap().stream, StreamId::setup());
+    assert_eq!(events[0].clone().decode().unwrap().stream, StreamId::setup());
     assert_eq!(log.read().rows::<SetupRow>("", &[]).await.unwrap().len(), 1);
 }
 

@@ -1,6 +1,5 @@
 //! Any event of any aggregate, for those who read the whole log.
 
-use cqrs_es::DomainEvent;
 use serde::de::Error as _;
 use serde::{Deserialize as _, Deserializer};
 
@@ -65,7 +64,7 @@ impl Event {
             let payload = &mut serde_json::Deserializer::from_str(payload);
             (Self::parse(aggregate_type, payload)?.map_err(unreadable)?, event_version)
         };
-        if event.event_type() != event_type || event.event_version() != present_version {
+        if event.kind() != (event_type, present_version) {
             return Err(unreadable(serde_json::Error::custom("the payload is not of this type and version")));
         }
         Ok(event)
@@ -117,22 +116,21 @@ impl Event {
     }
 
     pub fn event_type(&self) -> String {
-        match self {
-            Self::Setup(event) => event.event_type(),
-            Self::Session(event) => event.event_type(),
-            Self::User(event) => event.event_type(),
-            Self::ApiToken(event) => event.event_type(),
-            Self::IdentityProvider(event) => event.event_type(),
-        }
+        self.kind().0.to_owned()
     }
 
     pub fn event_version(&self) -> String {
+        self.kind().1.to_owned()
+    }
+
+    /// Type and present version.
+    fn kind(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Setup(event) => event.event_version(),
-            Self::Session(event) => event.event_version(),
-            Self::User(event) => event.event_version(),
-            Self::ApiToken(event) => event.event_version(),
-            Self::IdentityProvider(event) => event.event_version(),
+            Self::Setup(event) => event.kind(),
+            Self::Session(event) => event.kind(),
+            Self::User(event) => event.kind(),
+            Self::ApiToken(event) => event.kind(),
+            Self::IdentityProvider(event) => event.kind(),
         }
     }
 }
@@ -165,21 +163,24 @@ macro_rules! domain_event {
     ($name:ident { $($variant:ident => $version:literal),+ $(,)? }) => {
         impl cqrs_es::DomainEvent for $name {
             fn event_type(&self) -> String {
-                match self {
-                    $(Self::$variant { .. } => stringify!($variant).to_owned(),)+
-                }
+                self.kind().0.to_owned()
             }
 
             fn event_version(&self) -> String {
-                match self {
-                    $(Self::$variant { .. } => $version.to_owned(),)+
-                }
+                self.kind().1.to_owned()
             }
         }
 
         impl $name {
             /// Every event type of this aggregate with its present version.
             pub const TYPES: &'static [(&'static str, &'static str)] = &[$((stringify!($variant), $version)),+];
+
+            /// Type and present version.
+            pub(crate) fn kind(&self) -> (&'static str, &'static str) {
+                match self {
+                    $(Self::$variant { .. } => (stringify!($variant), $version),)+
+                }
+            }
         }
     };
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::deserialize_text;
+
 /// The id of the streams of which an instance has exactly one: `setup` and `identity_provider`.
 pub const INSTANCE_STREAM: &str = "instance";
 
@@ -76,7 +78,9 @@ impl TokenHash {
 
 impl fmt::Display for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -94,10 +98,10 @@ impl Serialize for TokenHash {
 
 impl<'de> Deserialize<'de> for TokenHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(&text, &mut bytes).map_err(serde::de::Error::custom)?;
-        Ok(Self(bytes))
+        deserialize_text(deserializer, |text| {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(text, &mut bytes).map(|()| Self(bytes))
+        })
     }
 }
 
@@ -150,12 +154,12 @@ impl StreamId {
     ///
     /// # Errors
     /// [`StreamIdError::UnknownType`] for a type that no aggregate has.
-    pub fn of(aggregate_type: &str, aggregate_id: &str) -> Result<Self, StreamIdError> {
+    pub fn of(aggregate_type: &str, aggregate_id: impl Into<String>) -> Result<Self, StreamIdError> {
         let aggregate_type = Self::TYPES
             .into_iter()
             .find(|known| *known == aggregate_type)
             .ok_or_else(|| StreamIdError::UnknownType(aggregate_type.to_owned()))?;
-        Ok(Self { aggregate_type, aggregate_id: aggregate_id.to_owned() })
+        Ok(Self { aggregate_type, aggregate_id: aggregate_id.into() })
     }
 }
 

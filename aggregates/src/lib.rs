@@ -15,6 +15,7 @@ mod role;
 mod rules;
 mod session;
 mod setup;
+mod text;
 mod upcast;
 mod user;
 
@@ -35,5 +36,6 @@ pub use setup::{
     BootstrapToken, MAX_VERIFICATION_FAILURES, PinnedOwner, RemoteAuthMode, RuntimeMode, Setup, SetupCommand,
     SetupError, SetupEvent, SetupState,
 };
+pub use text::deserialize_text;
 pub use upcast::{Fields, Lift, upcasters};
 pub use user::{LinkedIdentity, Profile, User, UserCommand, UserError, UserEvent};

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::UserId;
+use crate::{UserId, deserialize_text};
 
 /// Names the key that a value is sealed with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,11 +115,11 @@ impl Serialize for Protected {
 
 impl<'de> Deserialize<'de> for Protected {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let (key, sealed) =
-            text.split_once(':').ok_or_else(|| serde::de::Error::custom("a sealed value is written KEY:SEALED"))?;
-        let key = key.parse().map_err(serde::de::Error::custom)?;
-        Ok(Self::Sealed { key, sealed: sealed.to_owned() })
+        deserialize_text(deserializer, |text| {
+            let (key, sealed) = text.split_once(':').ok_or("a sealed value is written KEY:SEALED".to_owned())?;
+            let key = key.parse().map_err(|error: KeyIdError| error.to_string())?;
+            Ok::<_, String>(Self::Sealed { key, sealed: sealed.to_owned() })
+        })
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aggregates::{ApiTokenId, Event, Protected, ProtectedFields, SessionId, StreamId, UnixSeconds, UserId};
+use aggregates::{
+    ApiTokenId, Event, Protected, ProtectedFields, SessionId, StreamId, UnixSeconds, UserId, deserialize_text,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -151,6 +153,6 @@ impl Serialize for ActorRef {
 
 impl<'de> Deserialize<'de> for ActorRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        deserialize_text(deserializer, str::parse)
     }
 }

@@ -64,6 +64,16 @@ impl<R: Row> Entry<R> {
         }
     }
 
+    /// Whether it is, or takes the place of, a row of one of these users.
+    fn may_be_of(&self, owners: &BTreeSet<Key>) -> bool {
+        let theirs = |row: &R| row.owner().is_some_and(|owner| owners.contains(&Key::Id(owner.0)));
+        match &self.stored {
+            Stored::Unknown => self.is_known(),
+            Stored::Present(row) if theirs(row) => true,
+            Stored::Absent | Stored::Present(_) => self.now().is_some_and(theirs),
+        }
+    }
+
     fn is_known(&self) -> bool {
         !matches!((&self.folded, &self.stored), (Folded::Untouched, Stored::Unknown))
     }
@@ -158,9 +168,11 @@ impl<R: Row> Rows<R> {
     /// rows win over what the store still holds.
     pub(crate) fn supply_from(&mut self, earlier: &Self) {
         if !self.missing_of.is_empty() {
-            for (key, entry) in earlier.entries.iter().filter(|(_, entry)| entry.is_known()) {
+            let owners = std::mem::take(&mut self.missing_of);
+            for (key, entry) in earlier.entries.iter().filter(|(_, entry)| entry.may_be_of(&owners)) {
                 self.supply(key.clone(), entry.now().cloned());
             }
+            self.missing_of = owners;
         }
         let found = |key: &&Key| earlier.entries.get(key).is_some_and(Entry::is_known);
         for key in self.missing.iter().filter(found).cloned().collect::<Vec<_>>() {

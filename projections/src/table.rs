@@ -42,15 +42,22 @@ impl Column {
 pub struct Index {
     pub columns: &'static [&'static str],
     pub unique: bool,
+    /// Only rows that have a value in the first column stand in it.
+    pub partial: bool,
 }
 
 impl Index {
     pub(crate) const fn on(columns: &'static [&'static str]) -> Self {
-        Self { columns, unique: false }
+        Self { columns, unique: false, partial: false }
+    }
+
+    /// Of the rows that have a value in the first column.
+    pub(crate) const fn partial(columns: &'static [&'static str]) -> Self {
+        Self { columns, unique: false, partial: true }
     }
 
     pub(crate) const fn unique(columns: &'static [&'static str]) -> Self {
-        Self { columns, unique: true }
+        Self { columns, unique: true, partial: false }
     }
 }
 

@@ -146,7 +146,7 @@ fn what_is_wrong(event: &EventRecord, expected: i64, header: &Header) -> Option<
 }
 
 fn instance_of(event: &EventRecord) -> Option<InstanceId> {
-    match event.decode().ok()?.event {
+    match event.clone().decode().ok()?.event {
         Event::Setup(SetupEvent::InstanceCreated { instance_id }) => Some(instance_id),
         _ => None,
     }

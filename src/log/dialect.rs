@@ -344,7 +344,11 @@ impl Dialect {
 pub fn create_index(table: &Table, set: i64, index: &Index) -> String {
     let (name, unique) = (table_name(table, set), if index.unique { "UNIQUE " } else { "" });
     let (by, columns) = (index.columns.join("_"), index.columns.join(", "));
-    format!("CREATE {unique}INDEX IF NOT EXISTS {name}_by_{by} ON {name} ({columns})")
+    let rows = match index.columns.first() {
+        Some(first) if index.partial => format!(" WHERE {first} IS NOT NULL"),
+        _ => String::new(),
+    };
+    format!("CREATE {unique}INDEX IF NOT EXISTS {name}_by_{by} ON {name} ({columns}){rows}")
 }
 
 /// Deletes some rows of a table, whichever.

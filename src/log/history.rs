@@ -289,9 +289,10 @@ fn decode(records: Vec<EventRecord>) -> Result<(Sealed, Vec<KeyId>), HistoryErro
     let mut sealed = Vec::with_capacity(records.len());
     let mut wanted = HashSet::new();
     for record in records {
+        let (position, recorded_at) = (record.position, record.recorded_at);
         let mut event = record.decode()?;
         wanted.extend(event.keys());
-        sealed.push((record.position, record.recorded_at, event));
+        sealed.push((position, recorded_at, event));
     }
     Ok((sealed, wanted.into_iter().collect()))
 }

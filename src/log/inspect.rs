@@ -90,7 +90,7 @@ fn decode(records: Vec<EventRecord>) -> (Decoded, Vec<KeyId>) {
     let mut decoded = Vec::with_capacity(records.len());
     let mut wanted = HashSet::new();
     for record in records {
-        let mut event = record.decode();
+        let mut event = record.clone().decode();
         if let Ok(event) = &mut event {
             wanted.extend(keys_of(&mut event.event, &mut event.metadata));
         }

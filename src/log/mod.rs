@@ -141,21 +141,16 @@ impl EventRecord {
     ///
     /// # Errors
     /// When its type is unknown or its texts are not what they should be.
-    pub fn decode(&self) -> Result<SealedEvent, UnreadableEvent> {
-        let unreadable = |reason| self.unreadable(reason);
-        let stream =
-            StreamId::of(&self.aggregate_type, &self.aggregate_id).map_err(|error| unreadable(error.to_string()))?;
-        let event = Event::decode(&self.aggregate_type, &self.event_type, &self.event_version, &self.payload)
+    pub fn decode(self) -> Result<SealedEvent, UnreadableEvent> {
+        let Self {
+            aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, ..
+        } = self;
+        let unreadable = |reason| UnreadableEvent { position, reason };
+        let stream = StreamId::of(&aggregate_type, aggregate_id).map_err(|error| unreadable(error.to_string()))?;
+        let event = Event::decode(&aggregate_type, &event_type, &event_version, &payload)
             .map_err(|error| unreadable(error.to_string()))?;
-        let metadata = Metadata::decode(&self.metadata).map_err(|error| unreadable(error.to_string()))?;
-        Ok(SealedEvent {
-            stream,
-            sequence: self.sequence,
-            event_type: self.event_type.clone(),
-            event_version: self.event_version.clone(),
-            event,
-            metadata,
-        })
+        let metadata = Metadata::decode(&metadata).map_err(|error| unreadable(error.to_string()))?;
+        Ok(SealedEvent { stream, sequence, event_type, event_version, event, metadata })
     }
 
     fn unreadable(&self, reason: String) -> UnreadableEvent {

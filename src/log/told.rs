@@ -23,7 +23,7 @@ pub struct Told {
 
 /// Opens what is sealed with one person's key; nothing is when that key is gone.
 pub(super) fn tell(record: EventRecord, id: &KeyId, key: Option<&Key>) -> Result<Told, HistoryError> {
-    let mut sealed = record.decode()?;
+    let mut sealed = record.clone().decode()?;
     let texts = sealed.texts_for(id, key)?;
     let parse = |text: &str| serde_json::from_str(text).map_err(|error| record.unreadable(error.to_string()));
     let (mut payload, mut metadata): (Value, Value) = (parse(&record.payload)?, parse(&record.metadata)?);

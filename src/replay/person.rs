@@ -171,7 +171,7 @@ impl Theirs {
             return Ok(false);
         }
         let (Event::Session(SessionEvent::SessionOpened { user_id, .. })
-        | Event::ApiToken(ApiTokenEvent::ApiTokenIssued { user_id, .. })) = record.decode()?.event
+        | Event::ApiToken(ApiTokenEvent::ApiTokenIssued { user_id, .. })) = record.clone().decode()?.event
         else {
             return Ok(true);
         };

@@ -24,7 +24,7 @@ pub fn entries(after: i64, records: &[EventRecord], hasher: &KeyedHasher) -> Res
         if record.position != position {
             return Err(ReplayError::Missing { position, last: record.position });
         }
-        let sealed = record.decode().map_err(HistoryError::from)?;
+        let sealed = record.clone().decode().map_err(HistoryError::from)?;
         let recorded = Recorded {
             position,
             recorded_at_micros: record.recorded_at,

@@ -161,7 +161,7 @@ fn fold(events: &str, keys: &ExportedKeys) -> Folded {
     let persons: Keys = keys.persons.iter().map(|(id, text)| (id.parse().unwrap(), Key::new(key(text)))).collect();
     let opened = |line| {
         let record: EventRecord = serde_json::from_str(line).unwrap();
-        let sealed = record.decode().unwrap();
+        let sealed = record.clone().decode().unwrap();
         let stream = sealed.stream.clone();
         let (event, metadata) = sealed.open(&persons).unwrap();
         Opened { record, stream, event, metadata }
