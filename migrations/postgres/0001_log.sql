@@ -1,8 +1,9 @@
 -- The log. The first seven columns are those of postgres-es, so that its tools read it. `json`, not `jsonb`: the text is kept
 -- as it was written, because the leaf hash is taken over it.
+-- Ids are compared byte by byte, whatever the locale of the cluster.
 CREATE TABLE events (
-  aggregate_type text   NOT NULL,
-  aggregate_id   text   NOT NULL,
+  aggregate_type text   COLLATE "C" NOT NULL,
+  aggregate_id   text   COLLATE "C" NOT NULL,
   sequence       bigint NOT NULL CHECK (sequence >= 1),
   event_type     text   NOT NULL,
   event_version  text   NOT NULL,
@@ -38,7 +39,7 @@ INSERT INTO log_head (id, position, recorded_at, layout, master_key) VALUES (1, 
 
 -- Keys of persons, of the instance and of months, each wrapped with a master key, whose id stands before the colon.
 CREATE TABLE data_keys (
-  id      text NOT NULL PRIMARY KEY,
+  id      text COLLATE "C" NOT NULL PRIMARY KEY,
   wrapped text NOT NULL
 );
 
@@ -54,7 +55,7 @@ CREATE TRIGGER data_keys_destroyed AFTER DELETE ON data_keys
 
 -- Sign-ins that have begun at the provider; the state is here as its SHA-256 only.
 CREATE TABLE pending_requests (
-  state_hash       text   NOT NULL PRIMARY KEY,
+  state_hash       text   COLLATE "C" NOT NULL PRIMARY KEY,
   purpose          text   NOT NULL CHECK (purpose IN ('setup', 'sign_in')),
   source           text   NOT NULL,
   redirect_uri     text   NOT NULL,
@@ -68,6 +69,6 @@ CREATE INDEX pending_requests_by_source ON pending_requests (source, created_at)
 
 -- When a session or an API token was last used. Not in the log: it decides nothing but idleness.
 CREATE TABLE last_seen (
-  id      text   NOT NULL PRIMARY KEY,
+  id      text   COLLATE "C" NOT NULL PRIMARY KEY,
   seen_at bigint NOT NULL
 );

@@ -44,7 +44,7 @@ pub struct Statement {
 pub enum Arguments {
     /// One JSON text, the whole of it at once.
     Json(String),
-    /// The statement runs once for each row, on SQLite only.
+    /// On SQLite the statement runs once for each row; on PostgreSQL it is a `COPY`.
     Rows(Vec<Vec<Value>>),
 }
 
@@ -59,6 +59,40 @@ impl Statement {
             Arguments::Rows(rows) => sqlite::run_rows(connection, &self.sql, rows),
         }
     }
+}
+
+/// Rows as `COPY` reads them: a line each, tabs between the columns.
+fn copy_text(rows: &[Vec<Value>]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        for (column, value) in row.iter().enumerate() {
+            if column > 0 {
+                text.push('\t');
+            }
+            match value {
+                Value::Null => text.push_str("\\N"),
+                Value::Integer(number) => text.push_str(&number.to_string()),
+                Value::Text(value) => push_escaped(&mut text, value),
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn push_escaped(text: &mut String, mut value: &str) {
+    while let Some(at) = value.find(['\\', '\t', '\n', '\r']) {
+        let (before, special) = value.split_at(at);
+        text.push_str(before);
+        text.push_str(match special.as_bytes()[0] {
+            b'\t' => "\\t",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            _ => "\\\\",
+        });
+        value = &special[1..];
+    }
+    text.push_str(value);
 }
 
 /// Whether SQLite overwrites what is deleted.
@@ -259,10 +293,14 @@ impl WriteConnection {
             }
             Self::Postgres(connection) => {
                 for Statement { sql, arguments } in statements {
-                    let Arguments::Json(json) = arguments else {
-                        return Err(sqlx::Error::Protocol("a statement on rows is for SQLite".to_owned()));
-                    };
-                    sqlx::query(&sql).bind(json).execute(&mut *connection).await?;
+                    match arguments {
+                        Arguments::Json(json) => drop(sqlx::query(&sql).bind(json).execute(&mut *connection).await?),
+                        Arguments::Rows(rows) => {
+                            let mut copy = connection.copy_in_raw(&sql).await?;
+                            copy.send(copy_text(&rows).into_bytes()).await?;
+                            copy.finish().await?;
+                        }
+                    }
                 }
                 Ok(())
             }

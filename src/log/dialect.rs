@@ -271,6 +271,12 @@ impl Dialect {
         }
     }
 
+    /// Inserts rows in PostgreSQL's own text format; one whose key is there is an error.
+    pub fn copy(table: &Table, set: i64) -> String {
+        let names = list(table.columns, |column| column.name.to_owned());
+        format!("COPY {} ({names}) FROM STDIN", table_name(table, set))
+    }
+
     /// Inserts or overwrites a row, or rows from an array of objects.
     pub fn upsert(self, table: &Table, set: i64) -> String {
         let overwrite = list(table.columns, |column| format!("{0} = excluded.{0}", column.name));
@@ -300,7 +306,7 @@ impl Dialect {
         let columns = list(table.columns, |column| {
             let key = if column.name == table.key { " PRIMARY KEY" } else { "" };
             let presence = if column.nullable { "" } else { " NOT NULL" };
-            format!("{} {}{presence}{key}", column.name, self.column_type(column.kind))
+            format!("{} {}{presence}{key}", column.name, self.stored_type(column.kind))
         });
         // The key is the table: one tree less to write, but for a key that is a number, which is SQLite's own row id.
         let strict = match self {
@@ -336,6 +342,14 @@ impl Dialect {
             (Self::Sqlite, ColumnKind::Integer) => "INTEGER",
             (Self::Postgres, ColumnKind::Text) => "text",
             (Self::Postgres, ColumnKind::Integer) => "bigint",
+        }
+    }
+
+    /// Texts are in the order of their bytes on both databases, whatever the locale of a cluster.
+    fn stored_type(self, kind: ColumnKind) -> &'static str {
+        match (self, kind) {
+            (Self::Postgres, ColumnKind::Text) => "text COLLATE \"C\"",
+            _ => self.column_type(kind),
         }
     }
 }

@@ -125,7 +125,7 @@ impl Group<'_> {
         };
 
         let mut statements = self.insertions(&taken)?;
-        let RowStatements { rows, audit } = row_statements(self.dialect, &mut models, &head.layout);
+        let RowStatements { rows, audit } = row_statements(self.dialect, &mut models, &head.layout, Amount::Few);
         statements.extend(rows);
         if head.layout != self.head.layout {
             statements.push(Statement::json(self.dialect.set_head(), head.encode()?));
@@ -217,8 +217,21 @@ pub(super) struct RowStatements {
     pub audit: Vec<Statement>,
 }
 
+/// How many rows are written at once, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Amount {
+    Few,
+    /// So many that PostgreSQL takes new ones by `COPY`, which costs a message more and less for each row.
+    Many,
+}
+
 /// What the folds changed, but for a model that is set aside.
-pub(super) fn row_statements(dialect: Dialect, models: &mut ReadModels, layout: &Layout) -> RowStatements {
+pub(super) fn row_statements(
+    dialect: Dialect,
+    models: &mut ReadModels,
+    layout: &Layout,
+    amount: Amount,
+) -> RowStatements {
     let mut statements = RowStatements { rows: Vec::new(), audit: Vec::new() };
     for rows in models.tables() {
         let table = rows.table();
@@ -227,11 +240,17 @@ pub(super) fn row_statements(dialect: Dialect, models: &mut ReadModels, layout: 
         }
         let set = layout.set_of(table.name);
         let deletes = rows.deletes_json().map(|json| Statement::json(dialect.delete_by_keys(table, set), json));
-        let (inserts, updates) = match dialect {
-            Dialect::Sqlite => (by_rows(rows.inserts()), by_rows(rows.updates())),
-            Dialect::Postgres => (rows.inserts_json().map(Arguments::Json), rows.updates_json().map(Arguments::Json)),
+        let copies = dialect == Dialect::Postgres && amount == Amount::Many;
+        let inserts = match dialect {
+            Dialect::Postgres if !copies => rows.inserts_json().map(Arguments::Json),
+            _ => by_rows(rows.inserts()),
         };
-        let inserts = inserts.map(|arguments| Statement { sql: dialect.insert(table, set), arguments });
+        let updates = match dialect {
+            Dialect::Sqlite => by_rows(rows.updates()),
+            Dialect::Postgres => rows.updates_json().map(Arguments::Json),
+        };
+        let insert = if copies { Dialect::copy(table, set) } else { dialect.insert(table, set) };
+        let inserts = inserts.map(|arguments| Statement { sql: insert, arguments });
         let updates = updates.map(|arguments| Statement { sql: dialect.upsert(table, set), arguments });
         let kind = if table.name == AUDIT { &mut statements.audit } else { &mut statements.rows };
         kind.extend([deletes, inserts, updates].into_iter().flatten());

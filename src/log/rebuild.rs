@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::Location;
 use super::connection::{Overwrite, STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
 use super::dialect::{Dialect, create_index, delete_some, table_name};
-use super::group::{AUDIT, load_missing, row_statements};
+use super::group::{AUDIT, Amount, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
 use super::history::{EventSource, HistoryError, is_full, open};
 use super::keyring::Keyring;
@@ -345,7 +345,8 @@ impl Rebuild<'_> {
         }
         load_missing(&mut self.connection, self.dialect, &mut batch, &self.layout).await?;
         fill::fold(&mut batch, &page.events, self.hasher)?;
-        fill::write(&mut self.connection, row_statements(self.dialect, &mut batch, &self.layout)).await?;
+        let statements = row_statements(self.dialect, &mut batch, &self.layout, Amount::Few);
+        fill::write(&mut self.connection, statements).await?;
         head.layout.0.extend(self.layout.0.clone());
         let argument = head.encode().map_err(|error| sqlx::Error::Decode(error.into()))?;
         self.connection.run(self.dialect.set_head(), &argument).await?;
@@ -354,13 +355,15 @@ impl Rebuild<'_> {
         Ok(Some(head))
     }
 
-    /// Whether SQLite waits for the disk at every commit.
+    /// Whether the database waits for the disk at every commit.
     async fn flush_commits(&mut self, flush: bool) -> sqlx::Result<()> {
-        match self.dialect {
-            Dialect::Sqlite if flush => self.connection.simple("PRAGMA synchronous = FULL").await,
-            Dialect::Sqlite => self.connection.simple("PRAGMA synchronous = NORMAL").await,
-            Dialect::Postgres => Ok(()),
-        }
+        let sql = match (self.dialect, flush) {
+            (Dialect::Sqlite, true) => "PRAGMA synchronous = FULL",
+            (Dialect::Sqlite, false) => "PRAGMA synchronous = NORMAL",
+            (Dialect::Postgres, true) => "SET synchronous_commit = on",
+            (Dialect::Postgres, false) => "SET synchronous_commit = off",
+        };
+        self.connection.simple(sql).await
     }
 
     /// Nobody asks the old tables any more. One that cannot be dropped now is dropped after the next rebuild.

@@ -13,7 +13,7 @@ use projections::{FoldError, KeyedHasher, ReadModels, TABLES};
 
 use super::connection::{WriteConnection, WriteTarget};
 use super::dialect::Dialect;
-use super::group::{AUDIT, RowStatements, insert_events, load_missing, row_statements, set_audit_aside};
+use super::group::{AUDIT, Amount, RowStatements, insert_events, load_missing, row_statements, set_audit_aside};
 use super::history::{HistoryError, OpenedEvent, open_with};
 use super::keyring::{KeyRow, Keyring, KeyringError};
 use super::open::{hasher_of, migrate, prepare_tables};
@@ -216,7 +216,8 @@ impl Restoring {
 
     async fn write_batch(&mut self) -> sqlx::Result<()> {
         let mut batch = std::mem::take(&mut self.batch);
-        let RowStatements { rows, audit } = row_statements(self.dialect, &mut batch.models, &self.head.layout);
+        let RowStatements { rows, audit } =
+            row_statements(self.dialect, &mut batch.models, &self.head.layout, Amount::Many);
         self.connection.run_all(rows).await?;
         self.connection.run_all(audit).await?;
         if self.head.layout.is_aside(AUDIT) {

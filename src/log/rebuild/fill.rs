@@ -16,7 +16,7 @@ use projections::{FoldError, KeyedHasher, ReadModels, Table};
 
 use super::super::connection::WriteConnection;
 use super::super::dialect::Dialect;
-use super::super::group::{RowStatements, blames_the_data, load_missing, row_statements};
+use super::super::group::{Amount, RowStatements, blames_the_data, load_missing, row_statements};
 use super::super::head::Layout;
 use super::super::history::{EventSource, History, OpenedEvent, OpenedPage, PAGE_EVENTS, is_full};
 use super::{Company, Progress, Rebuild, RebuildError, Setback};
@@ -50,7 +50,7 @@ impl Rebuild<'_> {
             Folding { history, lookups, dialect, hasher, layout, opened, erased_rows, empty, batch_events };
         let mut folded = folding.next(&ReadModels::default()).await?;
         while let Some(mut batch) = folded {
-            let statements = row_statements(dialect, &mut batch.models, layout);
+            let statements = row_statements(dialect, &mut batch.models, layout, Amount::Many);
             let writing = write_in_a_transaction(self.company, &mut self.connection, statements);
             let (written, next) = tokio::join!(writing, folding.next(&batch.models));
             written?;
@@ -108,6 +108,8 @@ impl Folding<'_> {
             fold(&mut batch.models, &page.events, self.hasher)?;
             batch.up_to = last.position;
             events += i64::try_from(page.events.len()).unwrap_or(i64::MAX);
+            // Whoever writes the batch before is polled by the same task.
+            tokio::task::yield_now().await;
         }
         Ok(batch)
     }
