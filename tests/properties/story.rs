@@ -109,7 +109,7 @@ async fn api_tokens(world: &World, name: &str) {
     let caller = sign_in(world, name, "Bob").await;
     let mut issued: Vec<ApiTokenId> = Vec::new();
     for expires_at in [None, Some(service.now().plus(3600))] {
-        let token = NewApiToken { name: "Bobs Täken".to_owned(), role: Role::Developer, expires_at };
+        let token = NewApiToken { name: r"Bobs \ Täken \N\t\.".to_owned(), role: Role::Developer, expires_at };
         issued.push(service.issue_api_token(&context, &caller, token).await.unwrap().0.id);
     }
     service.revoke_api_token(&context, &caller, issued[0]).await.unwrap();

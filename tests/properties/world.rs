@@ -127,7 +127,7 @@ pub fn context() -> CallContext {
     CallContext {
         request_id: None,
         source_address: Some("203.0.113.7".to_owned()),
-        user_agent: Some("Prüfbrowser/1".to_owned()),
+        user_agent: Some("\\N Prüfbrowser/1\t(\\t)".to_owned()),
     }
 }
 
