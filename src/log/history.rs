@@ -1,6 +1,6 @@
 //! The log from some position on, opened event by event: for whoever folds it anew.
 //!
-//! Reading, opening and folding go on at the same time, each some pages ahead of the next.
+//! Reading, parsing, opening and folding go on at the same time, each some pages ahead of the next.
 
 use std::collections::{HashMap, HashSet};
 
@@ -191,9 +191,11 @@ impl History {
 
     pub(super) fn read(source: EventSource, keyring: Keyring, after: i64) -> Self {
         let (read, records) = mpsc::channel(PAGES_AHEAD);
-        let (open, pages) = mpsc::channel(PAGES_AHEAD);
+        let (decode, sealed) = mpsc::channel(1);
+        let (unseal, pages) = mpsc::channel(PAGES_AHEAD);
         tokio::spawn(read_all(source, after, read));
-        tokio::spawn(open_all(records, keyring, open));
+        tokio::spawn(decode_all(records, decode));
+        tokio::spawn(unseal_all(sealed, keyring, unseal));
         Self { pages }
     }
 
@@ -214,16 +216,31 @@ async fn read_all(mut source: EventSource, mut after: i64, pages: mpsc::Sender<s
     }
 }
 
-async fn open_all(
+async fn decode_all(
     mut records: mpsc::Receiver<sqlx::Result<Vec<EventRecord>>>,
+    pages: mpsc::Sender<Result<SealedPage, HistoryError>>,
+) {
+    while let Some(page) = records.recv().await {
+        let decoded = match page {
+            Ok(page) => decode_by(page).await,
+            Err(error) => Err(error.into()),
+        };
+        if pages.send(decoded).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn unseal_all(
+    mut sealed: mpsc::Receiver<Result<SealedPage, HistoryError>>,
     keyring: Keyring,
     pages: mpsc::Sender<Result<OpenedPage, HistoryError>>,
 ) {
     let mut keys = KnownKeys::new(keyring);
-    while let Some(page) = records.recv().await {
+    while let Some(page) = sealed.recv().await {
         let opened = match page {
-            Ok(page) => open_by(page, &mut keys).await,
-            Err(error) => Err(error.into()),
+            Ok(page) => unseal_by(page, &mut keys).await,
+            Err(error) => Err(error),
         };
         if pages.send(opened).await.is_err() {
             return;
@@ -267,41 +284,48 @@ impl KnownKeys {
 
 /// Opens personal data. What was sealed with a key that is gone is erased.
 pub(super) async fn open(records: Vec<EventRecord>, keyring: &Keyring) -> Result<OpenedPage, HistoryError> {
-    open_by(records, &mut KnownKeys::new(keyring.clone())).await
+    unseal_by(decode_by(records).await?, &mut KnownKeys::new(keyring.clone())).await
 }
 
-async fn open_by(records: Vec<EventRecord>, keys: &mut KnownKeys) -> Result<OpenedPage, HistoryError> {
-    let (sealed, wanted) = tokio::task::spawn_blocking(move || decode(records)).await??;
-    let keys = keys.find(&wanted).await?;
-    tokio::task::spawn_blocking(move || unseal(sealed, wanted, &keys)).await?
+async fn decode_by(records: Vec<EventRecord>) -> Result<SealedPage, HistoryError> {
+    tokio::task::spawn_blocking(move || decode(records)).await?
+}
+
+async fn unseal_by(page: SealedPage, keys: &mut KnownKeys) -> Result<OpenedPage, HistoryError> {
+    let keys = keys.find(&page.wanted).await?;
+    tokio::task::spawn_blocking(move || unseal(page, &keys)).await?
 }
 
 /// The same with all the keys that there are.
 pub(super) fn open_with(records: Vec<EventRecord>, keys: &Keys) -> Result<OpenedPage, HistoryError> {
-    let (sealed, wanted) = decode(records)?;
-    unseal(sealed, wanted, keys)
+    unseal(decode(records)?, keys)
 }
 
-/// An event, its position and when it was recorded. Its texts, which are most of a page, are let go of here.
-type Sealed = Vec<(i64, i64, SealedEvent)>;
+/// Some events in their order, and the keys that they are sealed with. Their texts, which are most of a page, are let go of by now.
+struct SealedPage {
+    /// Each with its position and when it was recorded.
+    events: Vec<(i64, i64, SealedEvent)>,
+    wanted: Vec<KeyId>,
+}
 
-fn decode(records: Vec<EventRecord>) -> Result<(Sealed, Vec<KeyId>), HistoryError> {
-    let mut sealed = Vec::with_capacity(records.len());
+fn decode(records: Vec<EventRecord>) -> Result<SealedPage, HistoryError> {
+    let mut events = Vec::with_capacity(records.len());
     let mut wanted = HashSet::new();
     for record in records {
         let (position, recorded_at) = (record.position, record.recorded_at);
         let mut event = record.decode()?;
         wanted.extend(event.keys());
-        sealed.push((position, recorded_at, event));
+        events.push((position, recorded_at, event));
     }
-    Ok((sealed, wanted.into_iter().collect()))
+    Ok(SealedPage { events, wanted: wanted.into_iter().collect() })
 }
 
-fn unseal(sealed: Sealed, wanted: Vec<KeyId>, keys: &Keys) -> Result<OpenedPage, HistoryError> {
+fn unseal(sealed: SealedPage, keys: &Keys) -> Result<OpenedPage, HistoryError> {
+    let SealedPage { events, wanted } = sealed;
     let persons = wanted.into_iter().filter(|id| matches!(id, KeyId::Person(_)));
     let (opened, erased) = persons.partition(|id| keys.contains_key(id));
-    let mut page = OpenedPage { events: Vec::with_capacity(sealed.len()), opened, erased };
-    for (position, recorded_at, mut event) in sealed {
+    let mut page = OpenedPage { events: Vec::with_capacity(events.len()), opened, erased };
+    for (position, recorded_at, mut event) in events {
         event.open_in_place(keys)?;
         let SealedEvent { stream, sequence, event_type, event_version, event, metadata } = event;
         page.events.push(OpenedEvent {
