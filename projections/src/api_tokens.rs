@@ -29,7 +29,7 @@ impl Row for ApiTokenRow {
         columns: &[
             Column::text("id"),
             Column::text("user_id"),
-            Column::text("name"),
+            Column::text("name").personal(),
             Column::text("prefix"),
             Column::text("token_hash"),
             Column::text("role"),

@@ -43,7 +43,7 @@ impl Row for SetupRow {
             Column::text("remote_auth_mode").nullable(),
             Column::text("session_id").nullable(),
             Column::integer("session_ever_opened"),
-            Column::text("pinned_owner_hash").nullable(),
+            Column::text("pinned_owner_hash").personal().nullable(),
             Column::text("pinned_owner_id").nullable(),
             Column::text("owner_id").nullable(),
             Column::integer("configured_at").nullable(),

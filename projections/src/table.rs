@@ -21,19 +21,25 @@ pub struct Column {
     pub name: &'static str,
     pub kind: ColumnKind,
     pub nullable: bool,
+    /// Whether its values tell something of a person, also as a hash: nothing of them may be left when the row is gone.
+    pub personal: bool,
 }
 
 impl Column {
     pub(crate) const fn text(name: &'static str) -> Self {
-        Self { name, kind: ColumnKind::Text, nullable: false }
+        Self { name, kind: ColumnKind::Text, nullable: false, personal: false }
     }
 
     pub(crate) const fn integer(name: &'static str) -> Self {
-        Self { name, kind: ColumnKind::Integer, nullable: false }
+        Self { name, kind: ColumnKind::Integer, nullable: false, personal: false }
     }
 
     pub(crate) const fn nullable(self) -> Self {
         Self { nullable: true, ..self }
+    }
+
+    pub(crate) const fn personal(self) -> Self {
+        Self { personal: true, ..self }
     }
 }
 
@@ -74,6 +80,17 @@ pub struct Table {
     /// The column that names whose row it is, where all rows of a user can be needed at once.
     pub owner: Option<&'static str>,
     pub indexes: &'static [Index],
+}
+
+impl Table {
+    pub fn is_personal(&self) -> bool {
+        self.columns.iter().any(|column| column.personal)
+    }
+
+    /// Whether an index of this table is.
+    pub fn is_personal_index(&self, index: &Index) -> bool {
+        self.columns.iter().any(|column| column.personal && index.columns.contains(&column.name))
+    }
 }
 
 /// The primary key of a row. All rows of a table use the same variant, and its order is that of the text.

@@ -20,7 +20,7 @@ impl Row for UniqueKeyRow {
     const TABLE: &'static Table = &Table {
         name: "unique_keys",
         version: 1,
-        columns: &[Column::text("key"), Column::text("kind"), Column::text("user_id")],
+        columns: &[Column::text("key").personal(), Column::text("kind"), Column::text("user_id")],
         key: "key",
         owner: None,
         indexes: &[],

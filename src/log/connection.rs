@@ -1,11 +1,13 @@
 //! One connection that writes, to either database.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use projections::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use uuid::Uuid;
 
 use super::dialect::Dialect;
 use super::head::Head;
@@ -131,7 +133,7 @@ pub fn postgres_options(url: &str) -> sqlx::Result<PgConnectOptions> {
     let milliseconds = |seconds: u64| (seconds * 1000).to_string();
     Ok(url
         .parse::<PgConnectOptions>()?
-        .application_name("authlog")
+        .application_name(process_name())
         .options([
             ("synchronous_commit", "on".to_owned()),
             ("statement_timeout", milliseconds(STATEMENT_TIMEOUT_SECONDS)),
@@ -139,6 +141,12 @@ pub fn postgres_options(url: &str) -> sqlx::Result<PgConnectOptions> {
             ("idle_in_transaction_session_timeout", milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_SECONDS)),
         ])
         .disable_statement_logging())
+}
+
+/// What the connections of this process are called on a PostgreSQL server, and those of no other.
+fn process_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| format!("authlog {}", Uuid::now_v7().simple()))
 }
 
 impl WriteTarget {
@@ -229,6 +237,16 @@ impl WriteConnection {
         Head::decode(&row).map_err(|error| sqlx::Error::Decode(error.into()))
     }
 
+    /// Whether other processes of authlog are connected to a PostgreSQL database.
+    pub async fn has_company(&mut self) -> sqlx::Result<bool> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name LIKE 'authlog %' AND application_name <> current_setting('application_name'))::text";
+        match self {
+            Self::Sqlite(_) => Ok(false),
+            Self::Postgres(_) => Ok(self.texts(sql, None).await? == ["true"]),
+        }
+    }
+
     fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
@@ -294,7 +312,9 @@ impl WriteConnection {
             Self::Postgres(connection) => {
                 for Statement { sql, arguments } in statements {
                     match arguments {
-                        Arguments::Json(json) => drop(sqlx::query(&sql).bind(json).execute(&mut *connection).await?),
+                        Arguments::Json(json) => {
+                            sqlx::query(&sql).bind(json).execute(&mut *connection).await?;
+                        }
                         Arguments::Rows(rows) => {
                             let mut copy = connection.copy_in_raw(&sql).await?;
                             copy.send(copy_text(&rows).into_bytes()).await?;
@@ -333,6 +353,22 @@ impl WriteConnection {
     pub async fn keep_more_pages(&mut self) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(connection) => connection.call(sqlite::keep_more_pages).await,
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Leaves SQLite's write-ahead file to whoever calls [`WriteConnection::move_write_ahead_pages`].
+    pub async fn leave_write_ahead_pages(&mut self) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(_) => self.simple("PRAGMA wal_autocheckpoint = 0").await,
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Moves what can be moved from SQLite's write-ahead file into the database; waits for nobody and keeps nobody waiting.
+    pub async fn move_write_ahead_pages(&mut self) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(_) => self.simple("PRAGMA wal_checkpoint(PASSIVE)").await,
             Self::Postgres(_) => Ok(()),
         }
     }

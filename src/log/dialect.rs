@@ -356,13 +356,18 @@ impl Dialect {
 
 /// The statement that makes an index.
 pub fn create_index(table: &Table, set: i64, index: &Index) -> String {
-    let (name, unique) = (table_name(table, set), if index.unique { "UNIQUE " } else { "" });
-    let (by, columns) = (index.columns.join("_"), index.columns.join(", "));
+    let (name, by) = (table_name(table, set), index_name(table, set, index));
+    let (unique, columns) = (if index.unique { "UNIQUE " } else { "" }, index.columns.join(", "));
     let rows = match index.columns.first() {
         Some(first) if index.partial => format!(" WHERE {first} IS NOT NULL"),
         _ => String::new(),
     };
-    format!("CREATE {unique}INDEX IF NOT EXISTS {name}_by_{by} ON {name} ({columns}){rows}")
+    format!("CREATE {unique}INDEX IF NOT EXISTS {by} ON {name} ({columns}){rows}")
+}
+
+/// The name of an index on a read model's table in one set: `users_1_by_address_id`.
+pub fn index_name(table: &Table, set: i64, index: &Index) -> String {
+    format!("{}_by_{}", table_name(table, set), index.columns.join("_"))
 }
 
 /// Deletes some rows of a table, whichever.

@@ -223,7 +223,7 @@ impl Log {
         let _only_one = self.rebuilding.try_lock().map_err(|_| RebuildError::Busy)?;
         let switched = |layout: &Layout| self.reader.learn(layout.clone());
         let gate = self.beside.gate().filter(|_| pace == Pace::InTurns);
-        let company = Company { gate, report, switched: &switched };
+        let company = Company { pace, gate, report, switched: &switched };
         rebuild_in(company, self.beside.target(), &self.keyring, &self.hasher, names).await
     }
 

@@ -13,6 +13,7 @@
 //! cut off leaves the live set as it is, and the next one begins anew.
 
 mod fill;
+mod turns;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,14 +25,13 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::Location;
 use super::connection::{Overwrite, STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
-use super::dialect::{Dialect, create_index, delete_some, table_name};
+use super::dialect::{Dialect, create_index, delete_some, index_name, table_name};
 use super::group::{AUDIT, Amount, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
 use super::history::{EventSource, HistoryError, is_full, open};
 use super::keyring::Keyring;
+use turns::{ROWS_IN_TURNS, Turns};
 
-/// Rows of an old set that are deleted at once beside a service on SQLite.
-const DELETED_ROWS_IN_TURNS: usize = 500;
 /// Names the right to rebuild among the advisory locks of a PostgreSQL database.
 const TURN: i64 = 0x6175_7468_6c6f_6701;
 /// How often a node asks whether another one has finished rebuilding.
@@ -52,12 +52,13 @@ pub enum RebuildError {
     Fold(FoldError),
 }
 
-/// Whether somebody wants to write meanwhile, on SQLite, where only one can at a time.
+/// Whether there is somebody who would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Nobody: whoever rebuilds holds the data directory's lock and does nothing else.
+    /// Nobody: as fast as it goes. On PostgreSQL other processes may be there all the same, which is looked up.
     Alone,
-    /// A service: it is let through every few milliseconds.
+    /// A service: the rebuild works a third of the time, and on SQLite, where only one can write, lets it through every
+    /// millisecond or two.
     InTurns,
 }
 
@@ -73,6 +74,7 @@ pub struct Progress {
 /// Who is there besides a rebuild.
 #[derive(Clone, Copy)]
 pub(super) struct Company<'a> {
+    pub pace: Pace,
     /// On SQLite beside a service: what its log writer takes turns by.
     pub gate: Option<&'a Mutex<()>>,
     /// Hears how far it has come.
@@ -82,7 +84,7 @@ pub(super) struct Company<'a> {
 }
 
 impl<'a> Company<'a> {
-    const NONE: Self = Self { gate: None, report: &|_| {}, switched: &|_| {} };
+    const NONE: Self = Self { pace: Pace::Alone, gate: None, report: &|_| {}, switched: &|_| {} };
 
     async fn turn(self) -> Option<MutexGuard<'a, ()>> {
         match self.gate {
@@ -166,6 +168,8 @@ async fn run(
     let dialect = target.dialect();
     let mut connection = target.connect().await?;
     take_turn(&mut connection).await?;
+    let in_turns = company.pace == Pace::InTurns || connection.has_company().await?;
+    let company = Company { pace: if in_turns { Pace::InTurns } else { Pace::Alone }, ..company };
     let head = read_head(&mut connection, dialect.read_head()).await?;
     let tables: Vec<&'static Table> = TABLES.into_iter().filter(|table| selected(&head.layout, table)).collect();
     if tables.is_empty() {
@@ -189,6 +193,7 @@ async fn run(
         checkpoint: 0,
         opened,
         erased_rows: Vec::new(),
+        turns: Turns::begin(company),
     };
     let head = rebuild.until_done().await?;
     rebuild.drop_old_sets().await;
@@ -233,6 +238,7 @@ struct Rebuild<'a> {
     opened: HashSet<KeyId>,
     /// Rows that erasures delete and that are still there: by table the users, a JSON array each time.
     erased_rows: Vec<(&'static Table, String)>,
+    turns: Turns<'a>,
 }
 
 impl Rebuild<'_> {
@@ -268,7 +274,9 @@ impl Rebuild<'_> {
         }
         // Until the switch a crash costs nothing but the rebuild.
         self.flush_commits(false).await?;
-        if self.company.gate.is_none() {
+        if self.company.gate.is_some() {
+            self.connection.leave_write_ahead_pages().await?;
+        } else {
             self.connection.keep_more_pages().await?;
         }
         for table in self.tables.clone() {
@@ -304,6 +312,9 @@ impl Rebuild<'_> {
     async fn make_indexes(&mut self) -> sqlx::Result<()> {
         if self.company.gate.is_some() {
             return Ok(());
+        }
+        if self.dialect == Dialect::Postgres && self.company.pace == Pace::InTurns {
+            self.connection.simple("SET max_parallel_maintenance_workers = 0").await?;
         }
         for table in &self.tables {
             let set = self.layout.set_of(table.name);
@@ -379,22 +390,25 @@ impl Rebuild<'_> {
 
     async fn drop_table(&mut self, table: &Table, set: i64) -> sqlx::Result<()> {
         let name = table_name(table, set);
-        // The audit trail holds nothing personal: its pages need not be overwritten, and they are the most.
-        let overwrite = if table.name == AUDIT { Overwrite::WhereFree } else { Overwrite::Always };
-        self.connection.overwrite_deleted(overwrite).await?;
-        if let Some(gate) = self.company.gate {
+        if self.company.gate.is_some() {
             // To drop a large table at once would keep the writer waiting.
-            let some = delete_some(table, &name, DELETED_ROWS_IN_TURNS);
-            loop {
-                let _turn = gate.lock().await;
-                match self.connection.run_plain(&some).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(_) => {}
-                }
-            }
+            let some = delete_some(table, &name, ROWS_IN_TURNS);
+            let delete = async |connection: &mut WriteConnection| connection.run_plain(&some).await;
+            while let Ok(1..) = self.turns.take(&mut self.connection, delete).await {}
         }
+        // What tells nothing of anybody need not be overwritten, and is the most.
+        for index in table.indexes.iter().filter(|index| !table.is_personal_index(index)) {
+            let drop = format!("DROP INDEX IF EXISTS {}", index_name(table, set, index));
+            self.drop_by(&drop, Overwrite::WhereFree).await?;
+        }
+        let overwrite = if table.is_personal() { Overwrite::Always } else { Overwrite::WhereFree };
+        self.drop_by(&format!("DROP TABLE IF EXISTS {name}"), overwrite).await
+    }
+
+    async fn drop_by(&mut self, sql: &str, overwrite: Overwrite) -> sqlx::Result<()> {
         let _turn = self.company.turn().await;
-        self.connection.simple(&format!("DROP TABLE IF EXISTS {name}")).await?;
+        self.connection.overwrite_deleted(overwrite).await?;
+        self.connection.simple(sql).await?;
         self.connection.overwrite_deleted(Overwrite::Always).await
     }
 }

@@ -19,11 +19,12 @@ use super::super::dialect::Dialect;
 use super::super::group::{Amount, RowStatements, blames_the_data, load_missing, row_statements};
 use super::super::head::Layout;
 use super::super::history::{EventSource, History, OpenedEvent, OpenedPage, PAGE_EVENTS, is_full};
-use super::{Company, Progress, Rebuild, RebuildError, Setback};
+use super::turns::Turns;
+use super::{Pace, Progress, Rebuild, RebuildError, Setback};
 
 /// Rows are written in one transaction when so many events have been folded: what a row went through meanwhile is written once.
 const BATCH_EVENTS: i64 = 10_000;
-/// The same on SQLite beside a service that wants to write in between: some milliseconds at a time.
+/// The same beside a service.
 const BATCH_EVENTS_IN_TURNS: i64 = PAGE_EVENTS as i64;
 
 /// What events have made of the rows they touch.
@@ -43,7 +44,10 @@ impl Rebuild<'_> {
             lookups.keep_more_pages().await?;
         }
         let empty = self.empty_batch();
-        let batch_events = if self.company.gate.is_some() { BATCH_EVENTS_IN_TURNS } else { BATCH_EVENTS };
+        let batch_events = match self.company.pace {
+            Pace::Alone => BATCH_EVENTS,
+            Pace::InTurns => BATCH_EVENTS_IN_TURNS,
+        };
         let (dialect, hasher, layout, opened) = (self.dialect, self.hasher, &self.layout, &mut self.opened);
         let erased_rows = self.company.gate.is_none().then_some(&mut self.erased_rows);
         let mut folding =
@@ -51,12 +55,20 @@ impl Rebuild<'_> {
         let mut folded = folding.next(&ReadModels::default()).await?;
         while let Some(mut batch) = folded {
             let statements = row_statements(dialect, &mut batch.models, layout, Amount::Many);
-            let writing = write_in_a_transaction(self.company, &mut self.connection, statements);
-            let (written, next) = tokio::join!(writing, folding.next(&batch.models));
-            written?;
+            folded = match self.company.pace {
+                Pace::Alone => {
+                    let writing = write_in_a_transaction(&mut self.connection, statements);
+                    let (written, next) = tokio::join!(writing, folding.next(&batch.models));
+                    written?;
+                    next?
+                }
+                Pace::InTurns => {
+                    write_in_turns(&mut self.turns, &mut self.connection, statements).await?;
+                    folding.next(&ReadModels::default()).await?
+                }
+            };
             self.checkpoint = batch.up_to;
             (self.company.report)(Progress { position: batch.up_to, head: self.began_at.max(batch.up_to) });
-            folded = next?;
         }
         folding.lookups.close().await;
         Ok(())
@@ -135,15 +147,25 @@ pub(super) fn fold(models: &mut ReadModels, events: &[OpenedEvent], hasher: &Key
     Ok(())
 }
 
-async fn write_in_a_transaction(
-    company: Company<'_>,
-    connection: &mut WriteConnection,
-    statements: RowStatements,
-) -> Result<(), Setback> {
-    let _turn = company.turn().await;
+async fn write_in_a_transaction(connection: &mut WriteConnection, statements: RowStatements) -> Result<(), Setback> {
     connection.begin().await?;
     write(connection, statements).await?;
     connection.commit().await?;
+    Ok(())
+}
+
+/// Nobody looks at the new tables yet: rows of one batch need not come at once.
+async fn write_in_turns(
+    turns: &mut Turns<'_>,
+    connection: &mut WriteConnection,
+    statements: RowStatements,
+) -> Result<(), Setback> {
+    let of_audit = turns.pieces(statements.audit).into_iter().map(|piece| (Vec::new(), vec![piece]));
+    let of_others = turns.pieces(statements.rows).into_iter().map(|piece| (vec![piece], Vec::new()));
+    for (rows, audit) in of_others.chain(of_audit).collect::<Vec<_>>() {
+        let piece = RowStatements { rows, audit };
+        turns.take(connection, async |connection| write_in_a_transaction(connection, piece).await).await?;
+    }
     Ok(())
 }
 
