@@ -1,18 +1,23 @@
 //! P6: state is disposable.
 
+use std::sync::Once;
+
 use aggregates::KeyId;
 use authlog::error::ErrorCode;
 use authlog::log::history::PAGE_EVENTS;
 use authlog::log::rebuild::{RebuildError, rebuild};
 use authlog::log::{Layout, Reader};
 use authlog::runtime::Runtime;
+use authlog::service::erase::Eraser;
 use projections::{TABLES, UserRow};
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 use crate::on_both_databases;
 use crate::story::tell;
 use crate::support::{Backend, TestDatabase};
-use crate::world::{World, all_names, execute, layout, tables};
+use crate::world::{World, all_names, context, execute, layout, tables};
 
 fn sets(layout: &Layout) -> Vec<i64> {
     TABLES.iter().map(|table| layout.set_of(table.name)).collect()
@@ -116,6 +121,22 @@ async fn what_a_destroyed_key_had_sealed_is_in_no_rebuilt_table(backend: Backend
     assert_eq!(tables(&world.database).await, after);
 }
 
+async fn somebody_erased_while_read_models_are_compared_makes_no_difference(backend: Backend) {
+    let world = World::new(backend).await;
+    let cast = tell(&world).await;
+    let (service, once) = (world.service(), Once::new());
+    // After the first page; Bob signs in on the next one, too.
+    let erase_bob = |_| {
+        let erasing = async { service.erase_user(&context(), Eraser::Operator, cast.bob).await.unwrap() };
+        once.call_once(|| {
+            block_in_place(|| Handle::current().block_on(erasing));
+        });
+    };
+    let verified = service.log.past().verify(&all_names(), &erase_bob).await.unwrap();
+    assert!(once.is_completed());
+    assert_eq!(verified.differences, []);
+}
+
 async fn an_audit_trail_that_was_set_aside_is_whole_after_a_rebuild(backend: Backend) {
     let mut world = World::new(backend).await;
     tell(&world).await;
@@ -139,6 +160,7 @@ async fn a_read_model_that_there_is_not_cannot_be_rebuilt(backend: Backend) {
 }
 
 on_both_databases!(
+    somebody_erased_while_read_models_are_compared_makes_no_difference,
     dropping_every_read_model_and_rebuilding_gives_byte_equal_tables,
     tables_of_another_version_are_rebuilt_at_start_and_the_others_stay,
     what_a_destroyed_key_had_sealed_is_in_no_rebuilt_table,
