@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::connection::{WriteConnection, WriteTarget};
 use super::dialect::Dialect;
+use super::head::Head;
 
 /// One connection of its own. On SQLite it takes turns with the log writer by way of a gate instead of waiting busily.
 #[derive(Clone)]
@@ -78,6 +79,19 @@ impl Turn<'_> {
         // Taken out: should this future be dropped half-way, the connection goes with it.
         let mut connection = self.target.begun(self.slot.take()).await?;
         let answer = work(&mut connection, self.target.dialect()).await?;
+        connection.commit().await?;
+        *self.slot = Some(connection);
+        Ok(answer)
+    }
+
+    /// The same for whoever writes keys: holding the log's head as the log writer does, so that of two who want the same keys
+    /// neither waits for the other for ever.
+    pub(super) async fn transaction_on_keys<T>(
+        mut self,
+        work: impl AsyncFnOnce(&mut WriteConnection, Dialect, Head) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        let (mut connection, head) = self.target.begun_with_head(self.slot.take()).await?;
+        let answer = work(&mut connection, self.target.dialect(), head).await?;
         connection.commit().await?;
         *self.slot = Some(connection);
         Ok(answer)

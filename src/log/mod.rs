@@ -262,7 +262,7 @@ impl Log {
         let argument = serde_json::json!({ "before": KeyId::Strangers(month.to_owned()).to_string() }).to_string();
         let turn = self.beside.turn().await;
         let destroyed = turn
-            .transaction(async |connection, dialect| {
+            .transaction_on_keys(async |connection, dialect, _| {
                 connection.run(dialect.delete_old_strangers_keys(), &argument).await
             })
             .await?;
@@ -284,17 +284,14 @@ impl Log {
             let (_, wrapped) = self.keyring.make(id)?;
             let argument = serde_json::json!([{ "id": id.to_string(), "wrapped": wrapped }]).to_string();
             let turn = self.beside.turn().await;
-            let inserting = async |connection: &mut connection::WriteConnection, dialect: dialect::Dialect| {
-                let head = connection.texts(dialect.lock_head(), None).await?;
-                let head = head.first().ok_or(sqlx::Error::RowNotFound)?;
-                let in_force = Head::decode(head).map_err(|error| sqlx::Error::Decode(error.into()))?.master_key;
-                let is_in_force = MasterKeyId::of_wrapped(&wrapped) == in_force;
-                if is_in_force {
-                    connection.run(dialect.insert_keys(), &argument).await?;
+            let exchanged = turn.transaction_on_keys(async |connection, dialect, head| {
+                if MasterKeyId::of_wrapped(&wrapped) != head.master_key {
+                    return Ok(Some(head.master_key));
                 }
-                Ok((!is_in_force).then_some(in_force))
-            };
-            match turn.transaction(inserting).await? {
+                connection.run(dialect.insert_keys(), &argument).await?;
+                Ok(None)
+            });
+            match exchanged.await? {
                 None => return Ok(()),
                 Some(exchanged) => self.keyring.use_master(&exchanged)?,
             }

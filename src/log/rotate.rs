@@ -107,7 +107,9 @@ impl Log {
             let argument = serde_json::Value::from(rewrapped).to_string();
             let turn = self.beside.turn().await;
             rotation.rewrapped += turn
-                .transaction(async |connection, dialect| connection.run(dialect.rewrap_keys(), &argument).await)
+                .transaction_on_keys(async |connection, dialect, _| {
+                    connection.run(dialect.rewrap_keys(), &argument).await
+                })
                 .await?;
         }
         Ok(last)
