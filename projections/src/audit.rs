@@ -45,7 +45,7 @@ impl Row for AuditRow {
         key: "id",
         owner: None,
         // Positions are in the order of time, so none for `created_at`; resource types are a handful.
-        indexes: &[Index::partial(&["actor_id", "id"]), Index::on(&["action", "id"])],
+        indexes: &[Index::on(&["actor_id", "id"]).only("actor_id IS NOT NULL"), Index::on(&["action", "id"])],
     };
 
     fn key(&self) -> Key {

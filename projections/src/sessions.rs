@@ -1,7 +1,7 @@
 //! Read model `sessions`: every session whose token still gets an answer of its own.
 //!
-//! A session that was ended is deleted: its token is as good as unknown. One that has expired stays, marked, because its
-//! token is answered with `session_expired`. Whether a session is alive also depends on the epochs of its user and of the
+//! A session that was ended is deleted: its token is as good as unknown. One that has expired stays, marked and
+//! without where it was opened from, because its token is answered with `session_expired`. Whether a session is alive also depends on the epochs of its user and of the
 //! provider, which whoever checks compares.
 
 use std::fmt;
@@ -25,7 +25,7 @@ pub struct SessionRow {
     pub provider_epoch: u64,
     #[serde(with = "bit")]
     pub expired: bool,
-    /// From where the session was opened, if that was sealed for its user.
+    /// From where the session was opened, if that was sealed for its user and until it expires.
     pub source_address: Option<String>,
     pub user_agent: Option<String>,
 }
@@ -49,7 +49,11 @@ impl Row for SessionRow {
         ],
         key: "id",
         owner: Some("user_id"),
-        indexes: &[Index::unique(&["token_hash"]), Index::on(&["user_id", "created_at"]), Index::on(&["expires_at"])],
+        indexes: &[
+            Index::unique(&["token_hash"]),
+            Index::on(&["user_id", "created_at"]),
+            Index::on(&["expires_at"]).only("expired = 0"),
+        ],
     };
 
     fn key(&self) -> Key {
@@ -130,9 +134,12 @@ pub(crate) fn fold(
             row.user_epoch = *user_epoch;
             row.provider_epoch = *provider_epoch;
         }),
-        SessionEvent::SetupSessionEnded { reason: SessionEnd::Expired } | SessionEvent::SessionExpired {} => {
-            rows.change(recorded, &key, |row| row.expired = true)
-        }
+        SessionEvent::SetupSessionEnded { reason: SessionEnd::Expired } | SessionEvent::SessionExpired {} => rows
+            .change(recorded, &key, |row| {
+                row.expired = true;
+                row.source_address = None;
+                row.user_agent = None;
+            }),
         SessionEvent::SetupSessionEnded {
             reason: SessionEnd::Replaced | SessionEnd::SetupOver | SessionEnd::SignedOut | SessionEnd::Revoked,
         }

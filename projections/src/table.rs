@@ -48,22 +48,21 @@ impl Column {
 pub struct Index {
     pub columns: &'static [&'static str],
     pub unique: bool,
-    /// Only rows that have a value in the first column stand in it.
-    pub partial: bool,
+    /// Only rows of which this SQL is true stand in it.
+    pub only: Option<&'static str>,
 }
 
 impl Index {
     pub(crate) const fn on(columns: &'static [&'static str]) -> Self {
-        Self { columns, unique: false, partial: false }
+        Self { columns, unique: false, only: None }
     }
 
-    /// Of the rows that have a value in the first column.
-    pub(crate) const fn partial(columns: &'static [&'static str]) -> Self {
-        Self { columns, unique: false, partial: true }
+    pub(crate) const fn only(self, condition: &'static str) -> Self {
+        Self { only: Some(condition), ..self }
     }
 
     pub(crate) const fn unique(columns: &'static [&'static str]) -> Self {
-        Self { columns, unique: true, partial: false }
+        Self { columns, unique: true, only: None }
     }
 }
 

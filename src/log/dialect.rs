@@ -358,10 +358,7 @@ impl Dialect {
 pub fn create_index(table: &Table, set: i64, index: &Index) -> String {
     let (name, by) = (table_name(table, set), index_name(table, set, index));
     let (unique, columns) = (if index.unique { "UNIQUE " } else { "" }, index.columns.join(", "));
-    let rows = match index.columns.first() {
-        Some(first) if index.partial => format!(" WHERE {first} IS NOT NULL"),
-        _ => String::new(),
-    };
+    let rows = index.only.map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
     format!("CREATE {unique}INDEX IF NOT EXISTS {by} ON {name} ({columns}){rows}")
 }
 

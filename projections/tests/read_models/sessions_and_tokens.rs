@@ -85,6 +85,17 @@ fn a_session_shows_from_where_it_was_opened_only_while_its_user_has_a_key() {
 }
 
 #[test]
+fn a_session_that_expired_does_not_show_any_more_from_where_it_was_opened() {
+    let mut log = Log::default();
+    let mut open = log.write(StreamId::session(session(1)), session_opened(1, 1));
+    open.metadata.source_address = Some(personal(1, "192.0.2.1"));
+    open.metadata.user_agent = Some(personal(1, "curl"));
+    let expire = log.write(StreamId::session(session(1)), SessionEvent::SessionExpired {});
+    let row = Store::of(&[&[open], &[expire]]).only("sessions");
+    assert_eq!((&row["source_address"], &row["user_agent"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
 fn a_personal_value_that_nobody_opened_is_refused() {
     let sealed = Protected::Sealed { key: KeyId::Person(user(1)), sealed: "AAEC".to_owned() };
     assert_eq!(
