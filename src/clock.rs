@@ -3,6 +3,20 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aggregates::UnixSeconds;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Microseconds since the host was started, counting those in which it was suspended: how long ago something was, whatever is done
+/// to the clock on the wall.
+pub fn boot_micros() -> u64 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const CLOCK: ClockId = ClockId::Boottime;
+    // Elsewhere this one counts them too.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const CLOCK: ClockId = ClockId::Monotonic;
+    let time = clock_gettime(CLOCK);
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(time.tv_sec) * 1_000_000 + part(time.tv_nsec) / 1000
+}
 
 /// The clock of this process.
 #[derive(Clone, Debug, Default)]

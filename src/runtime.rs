@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use projections::ReadModels;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
@@ -13,7 +12,7 @@ use crate::keys::MasterKeySource;
 use crate::log::fill::{FillError, Filling};
 use crate::log::past::Past;
 use crate::log::rebuild::Progress;
-use crate::log::{self, Beginning, CommitObserver, Head, Location, OpenError, WriterHandle};
+use crate::log::{self, Beginning, Location, OpenError, WriterHandle};
 use crate::oidc::{OidcClient, OidcError, OidcOptions};
 use crate::service::refusals::Refusals;
 use crate::service::{Memory, Parts, Service};
@@ -140,13 +139,6 @@ pub fn master_key(settings: &Settings) -> MasterKeySource {
     }
 }
 
-/// On PostgreSQL other nodes write too: this process keeps nothing in memory, so there is nobody to tell.
-struct NoMemory;
-
-impl CommitObserver for NoMemory {
-    fn committed(&self, _: &ReadModels, _: &Head) {}
-}
-
 impl Runtime {
     /// Opens the log for writing and everything that stands on it.
     ///
@@ -156,12 +148,8 @@ impl Runtime {
         let lock = take_data_dir(&settings)?;
         let options = OidcOptions { ca_file: settings.ca_file.clone(), ..OidcOptions::default() };
         let oidc = OidcClient::new(&options).map_err(|error| RuntimeError::Oidc { error })?;
-        let sqlite = matches!(settings.database, Database::Sqlite { .. });
-        let memory = sqlite.then(|| Arc::new(Memory::default()));
-        let observer: Arc<dyn CommitObserver> = match &memory {
-            Some(memory) => Arc::clone(memory) as _,
-            None => Arc::new(NoMemory),
-        };
+        let memory = Arc::new(Memory::default());
+        let observer = Arc::clone(&memory);
         let (log, writer) = log::open(&location(&settings), &master_key(&settings), Clock, observer).await?;
         let service = Service::from(Parts {
             log,

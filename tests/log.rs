@@ -4,6 +4,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aggregates::{Event, KeyId, Protected, SetupEvent, StreamId, TokenHash, UnixSeconds, UserEvent, UserId};
 use authlog::clock::Clock;
@@ -15,7 +16,7 @@ use authlog::log::{
 };
 use projections::{ActorRef, ClaimKind, Metadata, ReadModels, Row as _, SetupRow, UserRow};
 use sqlx::Connection as _;
-use support::proxy::{Cut, Proxy};
+use support::proxy::{Fault, Proxy, Side};
 use support::second_connection::SecondConnection;
 use support::{Backend, TestDatabase};
 use uuid::Uuid;
@@ -358,9 +359,10 @@ async fn behind_a_proxy() -> (TestDatabase, Proxy, Log, WriterHandle) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_whose_commit_answer_was_lost_is_found_in_the_log_and_acknowledged() {
     let (_database, proxy, log, _writer) = behind_a_proxy().await;
-    proxy.cut(Cut::BeforeTheClient);
+    let mut lost = proxy.trap("COMMIT\0", Side::BeforeTheClient, Fault::Reset);
     let appended = log.append(invitation(&log, "bob@example.com")).await.unwrap();
-    assert_eq!((appended.committed.position, proxy.cuts()), (2, 1));
+    assert_eq!(appended.committed.position, 2);
+    lost.sprung().await;
     log.append(invitation(&log, "carol@example.com")).await.unwrap();
     let events = whole_log(&log).await;
     assert_eq!(events.len(), 3);
@@ -370,10 +372,10 @@ async fn a_unit_whose_commit_answer_was_lost_is_found_in_the_log_and_acknowledge
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_whose_commit_never_arrived_is_refused_and_leaves_no_trace() {
     let (_database, proxy, log, _writer) = behind_a_proxy().await;
-    proxy.cut(Cut::BeforeTheServer);
+    let mut lost = proxy.trap("COMMIT\0", Side::BeforeTheServer, Fault::Reset);
     let refused = log.append(invitation(&log, "bob@example.com")).await;
     assert!(matches!(refused, Err(AppendError::Store(_))), "{refused:?}");
-    assert_eq!(proxy.cuts(), 1);
+    lost.sprung().await;
     assert_eq!(log.append(invitation(&log, "bob@example.com")).await.unwrap().committed.position, 2);
     assert_dense(&whole_log(&log).await);
 }
@@ -416,6 +418,26 @@ async fn follow(log: Log, last: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_nodes_that_ask_one_is_to_do_what_one_does_for_all() {
+    let database = TestDatabase::new(Backend::Postgres).await;
+    let (first, second, third) = tokio::join!(opened(&database), opened(&database), opened(&database));
+    let nodes = [first, second, third].map(|(log, _)| Arc::clone(log.nodes().unwrap()));
+    let asked = async |every| {
+        let [first, second, third] = &nodes;
+        let answers = tokio::join!(first.is_to_do("x", every), second.is_to_do("x", every), third.is_to_do("x", every));
+        [answers.0, answers.1, answers.2].into_iter().filter(|answer| *answer.as_ref().unwrap()).count()
+    };
+    let hour = Duration::from_secs(3600);
+    assert_eq!((asked(hour).await, asked(hour).await), (1, 0));
+    let at = async |due: &str| execute(&database, &format!("UPDATE chores SET due_at = {due}")).await.unwrap();
+    at("clock_timestamp()").await;
+    assert_eq!((asked(hour).await, asked(hour).await), (1, 0));
+    // The server's clock was set back by a day.
+    at("clock_timestamp() + interval '25 hours'").await;
+    assert_eq!((asked(hour).await, asked(hour).await), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_skips_nothing_while_three_nodes_append() {
     let database = TestDatabase::new(Backend::Postgres).await;
     let (first, second, third) = tokio::join!(opened(&database), opened(&database), opened(&database));
@@ -433,7 +455,7 @@ async fn a_reader_skips_nothing_while_three_nodes_append() {
     while let Some(appended) = appending.join_next().await {
         appended.unwrap();
     }
-    tokio::time::timeout(std::time::Duration::from_secs(60), reader).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), reader).await.unwrap().unwrap();
     let events = whole_log(&nodes[2].0).await;
     assert_eq!(i64::try_from(events.len()).unwrap(), last);
     assert_dense(&events);

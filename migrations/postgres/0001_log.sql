@@ -72,3 +72,17 @@ CREATE TABLE last_seen (
   id      text   COLLATE "C" NOT NULL PRIMARY KEY,
   seen_at bigint NOT NULL
 );
+
+-- Processes that answer from memory: how often each has looked at the head, and up to which position it has folded.
+CREATE TABLE nodes (
+  id           text   COLLATE "C" NOT NULL PRIMARY KEY,
+  beat         bigint NOT NULL,
+  position     bigint NOT NULL,
+  lease_millis bigint NOT NULL
+) WITH (fillfactor = 20);
+
+-- What one node does for all, and from when on it is to be done again.
+CREATE TABLE chores (
+  name   text        COLLATE "C" NOT NULL PRIMARY KEY,
+  due_at timestamptz NOT NULL
+);

@@ -21,6 +21,7 @@ pub mod inspect;
 mod keyring;
 mod last_seen;
 pub mod leaf;
+mod nodes;
 mod open;
 pub mod past;
 pub mod pending;
@@ -48,6 +49,7 @@ pub use codec::{CodecError, Keys, SealedEvent, keys_of, seal};
 pub use database::{Arg, Database, LoadError, Loaded};
 pub use head::{Head, Layout, TableState};
 pub use keyring::{KeyRow, Keyring, KeyringError};
+pub use nodes::{LONGEST_LEASE, NodeMemory, Nodes, Own};
 pub use open::{Beginning, Location, OpenError, open};
 pub use reader::{Reader, TableSize};
 pub use unit::{AppendError, Appended, Committed, StoredEvent, StreamVersion, Unit, UnitEvent};
@@ -71,6 +73,8 @@ pub struct Log {
     beside: Beside,
     queue: mpsc::Sender<Job>,
     head: watch::Receiver<i64>,
+    /// On PostgreSQL, where other processes may write too.
+    nodes: Option<Arc<Nodes>>,
     /// Held by a rebuild.
     rebuilding: Arc<Mutex<()>>,
     /// Held while the master key is exchanged.
@@ -225,6 +229,11 @@ impl Log {
         let gate = self.beside.gate().filter(|_| pace == Pace::InTurns);
         let company = Company { pace, gate, report, switched: &switched };
         rebuild_in(company, self.beside.target(), &self.keyring, &self.hasher, names).await
+    }
+
+    /// Those that may write to this log; `None` where this process is the only one.
+    pub fn nodes(&self) -> Option<&Arc<Nodes>> {
+        self.nodes.as_ref()
     }
 
     /// For looking back.

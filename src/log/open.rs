@@ -17,6 +17,7 @@ use super::database::Database;
 use super::group::{Dated, Group, GroupError};
 use super::head::Head;
 use super::keyring::{Keyring, KeyringError};
+use super::nodes::Nodes;
 use super::reader::{Reader, read_head};
 use super::rebuild::{RebuildError, is_outdated, next_set, rebuild_outdated};
 use super::unit::{AppendError, StreamVersion, Unit};
@@ -150,14 +151,18 @@ pub async fn open(
     let (queue, jobs) = mpsc::channel(QUEUED_UNITS);
     let (head_sender, head_receiver) = watch::channel(head.position.max(1));
     let gate = Arc::new(Mutex::new(()));
+    let beside = Beside::new(target.clone(), Arc::clone(&gate));
+    let nodes = matches!(location, Location::Postgres { .. })
+        .then(|| Arc::new(Nodes::new(database.clone(), beside.clone(), head.position)));
     let writer = Writer {
-        target: target.clone(),
+        target,
         connection: None,
         hasher: hasher.clone(),
         clock,
         observer,
+        nodes: nodes.clone(),
         head: head_sender,
-        gate: Arc::clone(&gate),
+        gate,
     };
     connection.close().await;
     let handle = writer.start(jobs)?;
@@ -166,9 +171,10 @@ pub async fn open(
         keyring,
         hasher,
         instance_keys: Arc::new(instance_keys),
-        beside: Beside::new(target, gate),
+        beside,
         queue,
         head: head_receiver,
+        nodes,
         rebuilding: Arc::default(),
         rotating: Arc::default(),
         remains: Remains::default(),

@@ -22,6 +22,7 @@ use super::WriterHandle;
 use super::connection::{WriteConnection, WriteTarget};
 use super::group::{Dated, Group, GroupError, Outcome, blames_the_data};
 use super::head::{Head, Layout};
+use super::nodes::Nodes;
 use super::unit::{AppendError, Appended, Unit};
 use crate::clock::Clock;
 
@@ -59,6 +60,7 @@ pub(super) struct Writer {
     pub hasher: KeyedHasher,
     pub clock: Clock,
     pub observer: Arc<dyn CommitObserver>,
+    pub nodes: Option<Arc<Nodes>>,
     /// Position of the last event this process knows of.
     pub head: watch::Sender<i64>,
     /// Whoever else writes to the database from this process holds it meanwhile.
@@ -141,7 +143,7 @@ impl Writer {
                 tracing::warn!(%error, position, units, "the answer to a COMMIT was lost; looking the units up");
                 let answer = match self.look_up(position, unit).await {
                     Some(true) => {
-                        self.tell(&models, &head);
+                        self.tell(&models, position - 1, &head);
                         return with_rows(outcomes, &models);
                     }
                     Some(false) => AppendError::Store(Arc::new(error)),
@@ -185,9 +187,12 @@ impl Writer {
         Ok(false)
     }
 
-    /// Lets everybody know of a commit.
-    fn tell(&self, models: &ReadModels, head: &Head) {
+    /// Lets everybody know of a commit; `before` is the position it began after.
+    fn tell(&self, models: &ReadModels, before: i64, head: &Head) {
         self.observer.committed(models, head);
+        if let Some(nodes) = &self.nodes {
+            nodes.told(before, head.position);
+        }
         self.head.send_replace(head.position);
         count_aside(&head.layout);
     }
@@ -215,12 +220,12 @@ impl Writer {
         let dialect = self.target.dialect();
         let (hasher, clock) = (self.hasher.clone(), self.clock.clone());
         let (connection, head) = self.begun().await?;
-        let at_micros = clock.now_micros();
+        let (at_micros, before) = (clock.now_micros(), head.position);
         let units: Vec<Dated<'_>> = units.iter().map(|unit| Dated { unit, at_micros }).collect();
         match (Group { connection, head, dialect, hasher: &hasher, without_audit }).write(&units).await {
             Ok(written) => {
                 if written.moved {
-                    self.tell(&written.models, &written.head);
+                    self.tell(&written.models, before, &written.head);
                 }
                 Ok(with_rows(written.outcomes, &written.models))
             }

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use aggregates::{
     Actor, ApiToken, ApiTokenError, Credential, IdentityProvider, Role, Session, SessionCommand, SessionError,
-    SessionId, SessionKind, Status, StreamId, TokenHash, UnixSeconds, User,
+    SessionId, SessionKind, Status, StreamId, TokenHash, UnixSeconds, User, UserId,
 };
 use projections::{ActorRef, ApiTokenRow, IdentityProviderRow, SessionRow, UserRow};
 
 use super::decision::{Decide, Decision};
-use super::memory::{RememberedSession, Shelf};
+use super::memory::{Memory, Shelf, Used};
 use super::{CallContext, Service};
 use crate::error::{ApiError, ErrorCode};
 use crate::log::Arg;
@@ -36,6 +36,43 @@ enum Use {
     /// It is written down, and puts off the end of an idle session.
     Noted,
     Passed,
+}
+
+/// Where the rows come from that a caller is checked by.
+#[derive(Clone, Copy)]
+enum Rows<'a> {
+    /// What memory does not hold is read, and kept.
+    Remembered(&'a Memory),
+    Stored,
+}
+
+/// Why nobody holds a token.
+enum Refusal {
+    /// No row has its hash, and that was read just now.
+    Unknown,
+    /// By rows that memory may have held.
+    Held(ApiError),
+}
+
+impl Refusal {
+    fn into_error(self) -> ApiError {
+        match self {
+            Self::Unknown => invalid_session(),
+            Self::Held(error) => error,
+        }
+    }
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Held(error)
+    }
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Held(session_error(error))
+    }
 }
 
 /// An authenticated caller.
@@ -118,44 +155,67 @@ impl Service {
 
     async fn holder(&self, context: &CallContext, token: &str, used: Use) -> Result<Caller, ApiError> {
         let hash = TokenHash::of(token);
-        if token.starts_with(API_TOKEN_PREFIX) {
-            self.authenticate_api_token(hash, used).await
-        } else {
-            self.authenticate_session(context, hash, used).await
+        let is_api_token = token.starts_with(API_TOKEN_PREFIX);
+        let held_by = async |rows: Rows<'_>| {
+            if is_api_token {
+                self.holder_of_api_token(rows, hash, used).await
+            } else {
+                self.holder_of_session(rows, context, hash, used).await
+            }
+        };
+        // What goes on by itself is told what others write as soon as it is committed, so it is checked by rows as new.
+        let memory = self.memory().filter(|_| used == Use::Noted || self.log.nodes().is_none());
+        match memory {
+            None => held_by(Rows::Stored).await.map_err(Refusal::into_error),
+            Some(memory) => match held_by(Rows::Remembered(memory)).await {
+                // Where others write too, memory says yes and the rows say no.
+                Err(Refusal::Held(_)) if self.log.nodes().is_some() => {
+                    held_by(Rows::Stored).await.map_err(Refusal::into_error)
+                }
+                answer => answer.map_err(Refusal::into_error),
+            },
         }
     }
 
-    async fn authenticate_session(
+    /// Memory, while it may answer.
+    fn memory(&self) -> Option<&Memory> {
+        self.log.nodes().is_none_or(|nodes| nodes.may_answer()).then_some(&*self.memory)
+    }
+
+    async fn holder_of_session(
         &self,
+        rows: Rows<'_>,
         context: &CallContext,
         hash: TokenHash,
         used: Use,
-    ) -> Result<Caller, ApiError> {
-        let session = self.session_by_hash(hash).await.map_err(session_error)?.ok_or_else(invalid_session)?;
+    ) -> Result<Caller, Refusal> {
+        let session = self.session_by_hash(rows, hash).await?.ok_or(Refusal::Unknown)?;
         let user_id = match (session.row.kind, session.row.user_id) {
             (SessionKind::User, Some(user_id)) => user_id,
-            (SessionKind::User | SessionKind::Setup, _) => return Err(invalid_session()),
+            (SessionKind::User | SessionKind::Setup, _) => return Err(invalid_session().into()),
         };
-        let user = self.user(user_id).await.map_err(session_error)?.ok_or_else(invalid_session)?;
-        let provider_epoch = self.provider_epoch().await.map_err(session_error)?;
+        let user = self.user_by_id(rows, user_id).await?.ok_or_else(invalid_session)?;
+        let provider_epoch = self.provider_epoch(rows).await?;
         let now = self.now();
         let row = &session.row;
         if user.status != Status::Active || row.user_epoch != user.session_epoch || row.provider_epoch != provider_epoch
         {
-            return Err(invalid_session());
+            return Err(invalid_session().into());
         }
         if row.expired || row.expires_at <= now {
-            return Err(session_expired());
+            return Err(session_expired().into());
         }
         let idle = self.settings.session_idle_ttl.map(Seconds::get);
         let granularity = granularity_seconds(idle);
         // It may have been used so much later than is known: never too early.
         if idle.is_some_and(|idle| now.0 - session.last_seen.load(Ordering::Relaxed) >= idle + granularity) {
-            self.run(context, ExpireSession { session: row.id }).await.map_err(session_error)?;
-            return Err(session_expired());
+            if matches!(rows, Rows::Stored) || self.log.nodes().is_none() {
+                self.run(context, ExpireSession { session: row.id }).await.map_err(session_error)?;
+            }
+            return Err(session_expired().into());
         }
         if used == Use::Noted {
-            self.note_use(&row.id.to_string(), &session.last_seen, now, granularity).await.map_err(session_error)?;
+            self.note_use(&row.id.to_string(), &session.last_seen, now, granularity).await?;
         }
         Ok(Caller {
             role: user.role,
@@ -165,61 +225,81 @@ impl Service {
         })
     }
 
-    async fn authenticate_api_token(&self, hash: TokenHash, used: Use) -> Result<Caller, ApiError> {
-        let token = self.token_by_hash(hash).await.map_err(session_error)?.ok_or_else(invalid_session)?;
-        let user = self.user(token.user_id).await.map_err(session_error)?.ok_or_else(invalid_session)?;
-        if user.status != Status::Active || token.token_epoch != user.token_epoch {
-            return Err(invalid_session());
+    async fn holder_of_api_token(&self, rows: Rows<'_>, hash: TokenHash, used: Use) -> Result<Caller, Refusal> {
+        let token = self.token_by_hash(rows, hash).await?.ok_or(Refusal::Unknown)?;
+        let row = &token.row;
+        let user = self.user_by_id(rows, row.user_id).await?.ok_or_else(invalid_session)?;
+        if user.status != Status::Active || row.token_epoch != user.token_epoch {
+            return Err(invalid_session().into());
         }
         let now = self.now();
-        if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(ApiError::new(ErrorCode::SessionExpired).with_message("The API token has expired."));
+        if row.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            let expired = ApiError::new(ErrorCode::SessionExpired).with_message("The API token has expired.");
+            return Err(expired.into());
         }
         if used == Use::Noted {
-            self.note_token_use(&token, now).await.map_err(session_error)?;
+            self.note_use(&row.id.to_string(), &token.last_seen, now, LAST_SEEN_GRANULARITY_SECONDS).await?;
         }
-        let role = token.role.as_api_token_of(user.role);
-        Ok(Caller { user, role, credential: Credential::ApiToken(token.id), session_opened_at: None })
+        let role = row.role.as_api_token_of(user.role);
+        Ok(Caller { user, role, credential: Credential::ApiToken(row.id), session_opened_at: None })
     }
 
-    /// The session with this hash, from memory where that sees every write.
-    async fn session_by_hash(&self, hash: TokenHash) -> sqlx::Result<Option<Arc<RememberedSession>>> {
-        let shelf = self.memory.as_ref().map(|memory| &memory.sessions);
-        remembered(shelf, hash, async || {
-            let Some(row) =
-                self.log.read().row::<SessionRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await?
-            else {
-                return Ok(None);
-            };
+    async fn session_by_hash(&self, rows: Rows<'_>, hash: TokenHash) -> sqlx::Result<Option<Arc<Used<SessionRow>>>> {
+        let read = async |clause: &str, arg: Arg| {
+            let Some(row) = self.log.read().row::<SessionRow>(clause, &[arg]).await? else { return Ok(None) };
             let seen = self.log.last_seen(&row.id.to_string()).await?.unwrap_or(row.created_at);
-            Ok(Some(RememberedSession { row, last_seen: AtomicI64::new(seen.0) }))
-        })
-        .await
+            Ok(Some(Used { row, last_seen: AtomicI64::new(seen.0) }))
+        };
+        let Rows::Remembered(memory) = rows else {
+            return Ok(read("WHERE t.token_hash = $1", hash.to_string().into()).await?.map(Arc::new));
+        };
+        let id = remembered(&memory.session_ids, hash, async || {
+            let row = self.log.read().row::<SessionRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await?;
+            Ok(row.map(|row| row.id))
+        });
+        let Some(id) = id.await? else { return Ok(None) };
+        remembered(&memory.sessions, *id, async || read("WHERE t.id = $1", id.to_string().into()).await).await
     }
 
-    async fn token_by_hash(&self, hash: TokenHash) -> sqlx::Result<Option<Arc<ApiTokenRow>>> {
-        let shelf = self.memory.as_ref().map(|memory| &memory.tokens);
-        remembered(shelf, hash, async || {
-            self.log.read().row::<ApiTokenRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await
-        })
-        .await
+    async fn token_by_hash(&self, rows: Rows<'_>, hash: TokenHash) -> sqlx::Result<Option<Arc<Used<ApiTokenRow>>>> {
+        let read = async |clause: &str, arg: Arg| {
+            let Some(row) = self.log.read().row::<ApiTokenRow>(clause, &[arg]).await? else { return Ok(None) };
+            let seen = self.log.last_seen(&row.id.to_string()).await?.unwrap_or_default();
+            Ok(Some(Used { row, last_seen: AtomicI64::new(seen.0) }))
+        };
+        let Rows::Remembered(memory) = rows else {
+            return Ok(read("WHERE t.token_hash = $1", hash.to_string().into()).await?.map(Arc::new));
+        };
+        let id = remembered(&memory.token_ids, hash, async || {
+            let row = self.log.read().row::<ApiTokenRow>("WHERE t.token_hash = $1", &[hash.to_string().into()]).await?;
+            Ok(row.map(|row| row.id))
+        });
+        let Some(id) = id.await? else { return Ok(None) };
+        remembered(&memory.tokens, *id, async || read("WHERE t.id = $1", id.to_string().into()).await).await
     }
 
     /// A user's row.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn user(&self, id: aggregates::UserId) -> sqlx::Result<Option<Arc<UserRow>>> {
-        let shelf = self.memory.as_ref().map(|memory| &memory.users);
-        remembered(shelf, id, async || {
-            self.log.read().row::<UserRow>("WHERE t.id = $1", &[id.to_string().into()]).await
-        })
-        .await
+    pub async fn user(&self, id: UserId) -> sqlx::Result<Option<Arc<UserRow>>> {
+        self.user_by_id(self.memory().map_or(Rows::Stored, Rows::Remembered), id).await
     }
 
-    async fn provider_epoch(&self) -> sqlx::Result<u64> {
-        let shelf = self.memory.as_ref().map(|memory| &memory.provider);
-        let row = remembered(shelf, (), async || self.log.read().row::<IdentityProviderRow>("", &[]).await).await?;
+    async fn user_by_id(&self, rows: Rows<'_>, id: UserId) -> sqlx::Result<Option<Arc<UserRow>>> {
+        let read = async || self.log.read().row::<UserRow>("WHERE t.id = $1", &[id.to_string().into()]).await;
+        match rows {
+            Rows::Remembered(memory) => remembered(&memory.users, id, read).await,
+            Rows::Stored => Ok(read().await?.map(Arc::new)),
+        }
+    }
+
+    async fn provider_epoch(&self, rows: Rows<'_>) -> sqlx::Result<u64> {
+        let read = async || self.log.read().row::<IdentityProviderRow>("", &[]).await;
+        let row = match rows {
+            Rows::Remembered(memory) => remembered(&memory.provider, (), read).await?,
+            Rows::Stored => read().await?.map(Arc::new),
+        };
         Ok(row.map_or(0, |row| row.session_epoch))
     }
 
@@ -234,24 +314,14 @@ impl Service {
         }
         Ok(())
     }
-
-    async fn note_token_use(&self, token: &ApiTokenRow, now: UnixSeconds) -> sqlx::Result<()> {
-        let id = token.id.to_string();
-        let last = self.log.last_seen(&id).await?.unwrap_or_default();
-        if now.0 - last.0 >= LAST_SEEN_GRANULARITY_SECONDS {
-            self.log.note_last_seen(&id, now).await?;
-        }
-        Ok(())
-    }
 }
 
 /// The row from memory; else from the database, and kept in memory unless a commit changed it meanwhile.
 async fn remembered<K: std::hash::Hash + Eq + Clone, V>(
-    shelf: Option<&Shelf<K, V>>,
+    shelf: &Shelf<K, V>,
     key: K,
     read: impl AsyncFnOnce() -> sqlx::Result<Option<V>>,
 ) -> sqlx::Result<Option<Arc<V>>> {
-    let Some(shelf) = shelf else { return Ok(read().await?.map(Arc::new)) };
     if let Some(row) = shelf.get(&key) {
         return Ok(Some(row));
     }

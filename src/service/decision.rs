@@ -8,10 +8,12 @@ use cqrs_es::{Aggregate, DomainEvent};
 use projections::{ActorRef, ClaimKind, Metadata, ReadModels};
 use uuid::Uuid;
 
-use super::{CallContext, MAX_USER_AGENT_CHARACTERS, RememberedStreams, Service, encryption_error, store_error};
+use super::{
+    CallContext, MAX_USER_AGENT_CHARACTERS, Memory, RememberedStreams, Service, encryption_error, store_error,
+};
 use crate::error::{ApiError, ErrorCode};
 use crate::keys::Key;
-use crate::log::{AppendError, CodecError, LoadError, Loaded, Log, StreamVersion, Unit, keys_of, seal};
+use crate::log::{AppendError, CodecError, LoadError, Loaded, Log, Own, StreamVersion, Unit, keys_of, seal};
 
 /// A call that loses the race so often is told to come back later. Every round at least one caller gets through, so this is
 /// reached only by a crowd of more than this many on one stream.
@@ -22,6 +24,8 @@ pub trait Decide: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// Stands in the metadata of the events, in snake case.
     const COMMAND: &'static str;
+    /// Whether a call that changed nothing, having been done before, waits as the first one does until every node has heard of it.
+    const WAITS_WHEN_REPEATED: bool = true;
 
     /// Decides on what the streams say now. May be called again when something moved meanwhile, so it must not have effects
     /// of its own.
@@ -227,6 +231,10 @@ impl Service {
             if !writes {
                 // What it saw may have been committed this moment: by the answer, memory has heard of it, too.
                 self.log.settled().await;
+                if let Some(nodes) = self.log.nodes().filter(|_| D::WAITS_WHEN_REPEATED) {
+                    let head = self.log.read().read_head().await.map_err(store_error)?;
+                    nodes.folded_by_all(head.position, Own::Unknown).await;
+                }
                 return Ok((answer, None));
             }
             let streams: Vec<StreamId> = decision.reads.iter().map(|read| read.stream.clone()).collect();
@@ -241,11 +249,15 @@ impl Service {
             };
             let destroyed = unit.keys_destroyed.clone();
             let written: Vec<StreamId> = unit.events.iter().map(|event| event.stream.clone()).collect();
+            let changed = unit.events.iter().any(|event| event.sequence > 1 && Memory::may_hold(&event.stream));
             match self.log.append(unit).await {
                 Ok(appended) => {
                     self.streams.forget(&written);
                     for key in &destroyed {
                         self.log.keyring().forget(key);
+                    }
+                    if let Some(nodes) = self.log.nodes().filter(|_| changed) {
+                        nodes.folded_by_all(appended.committed.position, Own::Told).await;
                     }
                     return Ok((answer, Some(appended.rows)));
                 }

@@ -1,6 +1,7 @@
-//! Sessions, users and API tokens in memory, for a process that sees every write: the one server of a SQLite directory.
+//! Sessions, users and API tokens in memory.
 //!
-//! Read your writes (P4) holds because the log writer tells the memory of a commit before it answers whoever asked for it:
+//! Read your writes (P4) holds because the log writer tells the memory of a commit before it answers whoever asked for it, and
+//! because [`Nodes`](crate::log::Nodes) tells it of what other nodes commit, or takes its word away:
 //!
 //! ```text
 //! writer    COMMIT ── memory forgets session S ── answer "revoked"
@@ -15,27 +16,31 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aggregates::{TokenHash, UserId};
+use aggregates::{ApiTokenId, SessionId, StreamId, TokenHash, UserId};
 use projections::{ApiTokenRow, IdentityProviderRow, ReadModels, SessionRow, UserRow};
+use uuid::Uuid;
 
-use crate::log::{CommitObserver, Head};
+use crate::log::{CommitObserver, Head, NodeMemory};
 
 /// Rows of one kind that are kept at most; then a shard forgets all of its own and reads anew.
 pub const REMEMBERED_ROWS: usize = 16_384;
 const SHARDS: usize = 32;
 
-/// A session and when it was last used, in Unix seconds.
+/// The row of a session or an API token, and when that was last used, in Unix seconds.
 #[derive(Debug)]
-pub struct RememberedSession {
-    pub row: SessionRow,
+pub struct Used<R> {
+    pub row: R,
     pub last_seen: AtomicI64,
 }
 
 /// The rows that session checks need.
 #[derive(Debug, Default)]
 pub struct Memory {
-    pub sessions: Shelf<TokenHash, RememberedSession>,
-    pub tokens: Shelf<TokenHash, ApiTokenRow>,
+    /// Which session a token is of never changes.
+    pub session_ids: Shelf<TokenHash, SessionId>,
+    pub sessions: Shelf<SessionId, Used<SessionRow>>,
+    pub token_ids: Shelf<TokenHash, ApiTokenId>,
+    pub tokens: Shelf<ApiTokenId, Used<ApiTokenRow>>,
     pub users: Shelf<UserId, UserRow>,
     pub provider: Shelf<(), IdentityProviderRow>,
 }
@@ -114,15 +119,28 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
     pub fn forget(&self, key: &K) {
         self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
+
+    pub fn forget_all(&self) {
+        for shard in &self.shards {
+            shard.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+}
+
+impl Memory {
+    /// Whether a row of this stream may be kept.
+    pub fn may_hold(stream: &StreamId) -> bool {
+        matches!(stream.aggregate_type, "session" | "user" | "api_token") || *stream == StreamId::identity_provider()
+    }
 }
 
 impl CommitObserver for Memory {
     fn committed(&self, models: &ReadModels, _: &Head) {
         for row in models.sessions.upserts().into_iter().chain(models.sessions.deleted()) {
-            self.sessions.forget(&row.token_hash);
+            self.sessions.forget(&row.id);
         }
         for row in models.api_tokens.upserts().into_iter().chain(models.api_tokens.deleted()) {
-            self.tokens.forget(&row.token_hash);
+            self.tokens.forget(&row.id);
         }
         for row in models.users.upserts().into_iter().chain(models.users.deleted()) {
             self.users.forget(&row.id);
@@ -130,5 +148,29 @@ impl CommitObserver for Memory {
         if !models.identity_provider.upserts().is_empty() {
             self.provider.forget(&());
         }
+    }
+}
+
+/// What an event changes of these rows lies in the row of its own stream; that of a user or of the provider says so to sessions
+/// and tokens by its epochs.
+impl NodeMemory for Memory {
+    fn moved(&self, stream: &StreamId) {
+        let Ok(id) = stream.aggregate_id.parse::<Uuid>() else {
+            self.provider.forget(&());
+            return;
+        };
+        match stream.aggregate_type {
+            "session" => self.sessions.forget(&SessionId(id)),
+            "api_token" => self.tokens.forget(&ApiTokenId(id)),
+            "user" => self.users.forget(&UserId(id)),
+            _ => {}
+        }
+    }
+
+    fn forget_all(&self) {
+        self.sessions.forget_all();
+        self.tokens.forget_all();
+        self.users.forget_all();
+        self.provider.forget_all();
     }
 }

@@ -53,8 +53,8 @@ pub struct Parts {
     pub oidc: Arc<OidcClient>,
     pub settings: Arc<Settings>,
     pub clock: Clock,
-    /// Sessions, users and tokens in memory, where this process sees every write; else every check reads the row.
-    pub memory: Option<Arc<Memory>>,
+    /// Sessions, users and tokens that were looked at lately.
+    pub memory: Arc<Memory>,
     /// Streams that decisions were taken on lately.
     pub streams: Arc<RememberedStreams>,
     pub refusals: refusals::Refusals,
@@ -133,6 +133,17 @@ impl Service {
         let id = KeyId::Strangers(month_of(self.now()));
         self.log.strangers_key(&id).await.map_err(encryption_error)?;
         Ok(id)
+    }
+
+    /// Whether this process is the one to do what one of all nodes does, `every` so often.
+    ///
+    /// # Errors
+    /// `store_error`.
+    pub async fn is_to_do(&self, chore: &str, every: std::time::Duration) -> Result<bool, ApiError> {
+        match self.log.nodes() {
+            Some(nodes) => nodes.is_to_do(chore, every).await.map_err(store_error),
+            None => Ok(true),
+        }
     }
 
     /// Destroys the keys of months that ended more than [`STRANGERS_KEPT_DAYS`] ago.

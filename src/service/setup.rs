@@ -409,6 +409,7 @@ pub(super) struct Slide {
 impl Decide for Slide {
     type Answer = UnixSeconds;
     const COMMAND: &'static str = "slide_setup_session";
+    const WAITS_WHEN_REPEATED: bool = false;
 
     async fn decide(&self, service: &Service, decision: &mut Decision) -> Result<UnixSeconds, ApiError> {
         let (_, mut session) = decision.setup_by_session(self.session).await?;

@@ -112,7 +112,7 @@ impl Follower {
 
     /// Until there may be more, or it is time to check.
     async fn wait(&mut self) -> Result<(), ApiError> {
-        let sees_every_write = self.service.memory.is_some();
+        let sees_every_write = self.service.log.nodes().is_none();
         tokio::select! {
             moved = self.head.changed() => moved.map_err(|_| ErrorCode::Unavailable)?,
             () = tokio::time::sleep(POLL), if !sees_every_write => {}

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::log::LONGEST_LEASE;
+
 /// Ten years: longer is a slip of the pen.
 const MAX_SECONDS: u32 = 3650 * 24 * 60 * 60;
 
@@ -76,6 +78,40 @@ impl FromStr for MaybeSeconds {
     }
 }
 
+/// How long a memory may answer by itself: nothing, or 50 ms to 5 s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease(Duration);
+
+impl Lease {
+    const SHORTEST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = LONGEST_LEASE;
+
+    pub fn as_duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Lease {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, DurationError> {
+        if text == "0" {
+            return Ok(Self(Duration::ZERO));
+        }
+        let (digits, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+            (Some(digits), _) => (digits, 1),
+            (None, Some(digits)) => (digits, 1000),
+            (None, None) => return Err(DurationError::Form),
+        };
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(DurationError::Form);
+        }
+        let millis = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+        let lease = Duration::from_millis(millis.ok_or(DurationError::Range)?);
+        if (Self::SHORTEST..=Self::LONGEST).contains(&lease) { Ok(Self(lease)) } else { Err(DurationError::Range) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -89,6 +125,19 @@ mod tests {
         assert_eq!("900s".parse::<Seconds>().unwrap().to_string(), "15m");
         assert_eq!("24h".parse::<Seconds>().unwrap().to_string(), "1d");
         assert_eq!("90s".parse::<Seconds>().unwrap().to_string(), "90s");
+    }
+
+    #[test]
+    fn a_lease_is_nothing_or_from_50_milliseconds_to_5_seconds() {
+        for (text, millis) in [("0", 0), ("50ms", 50), ("250ms", 250), ("1s", 1000), ("5s", 5000)] {
+            assert_eq!(text.parse::<Lease>().unwrap().as_duration(), Duration::from_millis(millis));
+        }
+        for text in ["", "ms", "250", "250 ms", "1m", "off", "-1ms", "0.5s", "é"] {
+            assert_eq!(text.parse::<Lease>(), Err(DurationError::Form), "{text}");
+        }
+        for text in ["0ms", "49ms", "5001ms", "6s", "0s", "99999999999999999999s", "18446744073709551615s"] {
+            assert_eq!(text.parse::<Lease>(), Err(DurationError::Range), "{text}");
+        }
     }
 
     #[test]

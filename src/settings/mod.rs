@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::args::{GlobalArgs, ServeArgs, settings_help};
 pub use self::database::{Database, PostgresUrl};
-pub use self::duration::Seconds;
+pub use self::duration::{Lease, Seconds};
 pub use self::error::SettingsError;
 pub(crate) use self::network::masked;
 pub use self::network::{Network, TrustedProxies};
@@ -63,6 +63,8 @@ pub struct Settings {
     pub session_ttl: Seconds,
     /// How long a user session lives unused. Default: as long as `session_ttl`.
     pub session_idle_ttl: Option<Seconds>,
+    /// On PostgreSQL, how long a node may check sessions from memory after it has looked at the log. Default 250 ms; 0 never.
+    pub cache_lease: Lease,
     /// How many authorization requests may be pending at once. Default 1000.
     pub max_pending_auth_requests: NonZeroU32,
     /// Calls without a token that one source may make in a minute. Default 120; `None` is unlimited.
@@ -104,6 +106,7 @@ impl Settings {
             auth_request_ttl: sources.one("auth_request_ttl")?,
             session_ttl: sources.one("session_ttl")?,
             session_idle_ttl: sources.one::<MaybeSeconds>("session_idle_ttl")?.0,
+            cache_lease: sources.one("cache_lease")?,
             max_pending_auth_requests: sources.one("max_pending_auth_requests")?,
             public_calls_per_minute: NonZeroU32::new(sources.one("public_calls_per_minute")?),
             require_verified_email: sources.one("require_verified_email")?,

@@ -118,6 +118,12 @@ pub const SETTINGS: &[Setting] = &[
         "how long a user session lives unused; its last use is known to a tenth of this time or a minute, whichever is less, and it ends so much later at most",
     ),
     setting(
+        "cache_lease",
+        Some("250ms"),
+        "0, or a number with ms or s, from 50ms to 5s; the same on every node",
+        "on PostgreSQL, how long a node may check sessions from memory after it has looked at the log; 0 reads the rows at every call, for hosts that are suspended and continued as virtual machines",
+    ),
+    setting(
         "max_pending_auth_requests",
         Some("1000"),
         "a whole number from 1",

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -63,6 +64,7 @@ fn without_anything_given_every_default_holds() {
     assert_eq!(settings.auth_request_ttl.get(), 10 * 60);
     assert_eq!(settings.session_ttl.get(), 24 * 60 * 60);
     assert_eq!(settings.session_idle_ttl, None);
+    assert_eq!(settings.cache_lease.as_duration(), Duration::from_millis(250));
     assert_eq!(settings.max_pending_auth_requests.get(), 1000);
     assert_eq!(settings.public_calls_per_minute.unwrap().get(), 120);
     assert!(settings.require_verified_email);
@@ -110,6 +112,7 @@ fn every_setting_can_be_written_in_the_file_and_in_the_environment() {
         ("auth_request_ttl", "3m"),
         ("session_ttl", "4m"),
         ("session_idle_ttl", "4m"),
+        ("cache_lease", "0"),
         ("max_pending_auth_requests", "5"),
         ("public_calls_per_minute", "0"),
         ("require_verified_email", "false"),
@@ -127,6 +130,7 @@ fn every_setting_can_be_written_in_the_file_and_in_the_environment() {
         let settings = given.load().unwrap();
         assert_eq!(settings.database.redacted(), "postgres://a:***@c/d");
         assert_eq!(settings.public_calls_per_minute, None);
+        assert!(settings.cache_lease.as_duration().is_zero());
         assert!(!settings.require_verified_email);
         assert_eq!(settings.session_idle_ttl, Some(settings.session_ttl));
         assert_eq!(settings.master_key_file.as_deref(), Some(Path::new("key")));
@@ -136,8 +140,9 @@ fn every_setting_can_be_written_in_the_file_and_in_the_environment() {
 
 #[test]
 fn numbers_and_truth_values_need_no_quotes_in_the_file() {
-    let file = "max_pending_auth_requests = 7\nrequire_verified_email = false\n";
+    let file = "cache_lease = 0\nmax_pending_auth_requests = 7\nrequire_verified_email = false\n";
     let settings = Given::nothing().file(file).load().unwrap();
+    assert!(settings.cache_lease.as_duration().is_zero());
     assert_eq!(settings.max_pending_auth_requests.get(), 7);
     assert!(!settings.require_verified_email);
 }

@@ -8,6 +8,7 @@
 mod support;
 
 mod bootstrap;
+mod nodes;
 mod people;
 mod rivals;
 mod rules_hold;

@@ -1,27 +1,78 @@
-//! A proxy before PostgreSQL that cuts the connection at a COMMIT, once, on one side of it or the other.
+//! A proxy before PostgreSQL at which something happens to the bytes that carry a text: they are held back, lost, or the
+//! connection ends.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
-/// Where the next COMMIT is lost.
+/// On which side of the server something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Cut {
-    Nowhere = 0,
-    /// The server never hears of it.
-    BeforeTheServer = 1,
-    /// The server has done it; the client never hears of that.
-    BeforeTheClient = 2,
+pub enum Side {
+    /// The server has not heard of it.
+    BeforeTheServer,
+    /// The server has done it, and its answer is on the way.
+    BeforeTheClient,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The bytes wait until they are let go.
+    Hold,
+    /// Both sides find the connection reset.
+    Reset,
+    /// The side that the bytes were for sees an end of the connection; the other goes on.
+    HalfClose,
+    /// The bytes are lost, and all that follow; the connection stays open.
+    Swallow,
+}
+
+/// Something that is to happen once.
+struct Armed {
+    text: String,
+    side: Side,
+    fault: Fault,
+    sprung: oneshot::Sender<()>,
+    let_go: oneshot::Receiver<()>,
+}
+
+/// Something that was asked of a [`Proxy`].
+pub struct Trap {
+    sprung: oneshot::Receiver<()>,
+    let_go: Option<oneshot::Sender<()>>,
+}
+
+impl Trap {
+    /// Returns when it has happened.
+    pub async fn sprung(&mut self) {
+        (&mut self.sprung).await.expect("the proxy went");
+    }
+
+    /// Lets bytes go that are held.
+    pub fn let_go(mut self) {
+        let _ = self.let_go.take().map(|let_go| let_go.send(()));
+    }
+}
+
+#[derive(Clone, Default)]
+struct Traps(Arc<Mutex<Vec<Armed>>>);
+
+impl Traps {
+    /// The first one that these bytes spring.
+    fn sprung_by(&self, bytes: &[u8]) -> Option<Armed> {
+        let mut armed = self.0.lock().unwrap();
+        let carry = |armed: &Armed| bytes.windows(armed.text.len()).any(|window| window == armed.text.as_bytes());
+        let found = armed.iter().position(carry)?;
+        Some(armed.remove(found))
+    }
 }
 
 pub struct Proxy {
     pub url: String,
-    next: Arc<AtomicU8>,
-    cuts: Arc<AtomicUsize>,
+    traps: Traps,
 }
 
 impl Proxy {
@@ -32,57 +83,47 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
-        let (next, cuts) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicUsize::new(0)));
-        let proxy = Self { url: url.to_string(), next: Arc::clone(&next), cuts: Arc::clone(&cuts) };
+        let proxy = Self { url: url.to_string(), traps: Traps::default() };
+        let traps = proxy.traps.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let upstream = TcpStream::connect(&server).await.unwrap();
-                let (from_client, to_client) = client.into_split();
-                let (from_server, to_server) = upstream.into_split();
-                let (next, cuts) = (Arc::clone(&next), Arc::clone(&cuts));
-                tokio::spawn(async move {
-                    let (lost, losing) = tokio::sync::watch::channel(false);
-                    tokio::select! {
-                        () = requests(from_client, to_server, &next, &cuts, &lost) => {}
-                        () = answers(from_server, to_client, losing) => {}
-                    }
-                });
+                tokio::spawn(pass_on(client, server.clone(), traps.clone()));
             }
         });
         proxy
     }
 
-    /// Loses the next COMMIT there.
-    pub fn cut(&self, at: Cut) {
-        self.next.store(at as u8, Ordering::SeqCst);
-    }
-
-    /// How many were lost.
-    pub fn cuts(&self) -> usize {
-        self.cuts.load(Ordering::SeqCst)
+    /// Lets `fault` happen, once, to the next request that carries this text, or to the answer to it.
+    pub fn trap(&self, text: &str, side: Side, fault: Fault) -> Trap {
+        let ((sprung, springs), (lets_go, let_go)) = (oneshot::channel(), oneshot::channel());
+        let armed = Armed { text: text.to_owned(), side, fault, sprung, let_go };
+        self.traps.0.lock().unwrap().push(armed);
+        Trap { sprung: springs, let_go: Some(lets_go) }
     }
 }
 
-/// Ends when the connection is to be cut.
-async fn requests(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    next: &AtomicU8,
-    cuts: &AtomicUsize,
-    lost: &tokio::sync::watch::Sender<bool>,
-) {
+/// A connection, until one side ends it or a trap does.
+async fn pass_on(client: TcpStream, server: String, traps: Traps) {
+    let Ok(upstream) = TcpStream::connect(server).await else { return };
+    // A connection that is dropped is reset: nothing of it arrives later.
+    client.set_zero_linger().unwrap();
+    upstream.set_zero_linger().unwrap();
+    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), upstream.into_split());
+    let awaited = Mutex::new(None);
+    tokio::select! {
+        () = requests(from_client, to_server, &traps, &awaited) => {}
+        () = answers(from_server, to_client, &awaited) => {}
+    }
+}
+
+/// Ends when the connection is to end.
+async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, traps: &Traps, awaited: &Mutex<Option<Armed>>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let commit = buffer[..read].windows(7).any(|window| window == b"COMMIT\0");
-        let cut = if commit { next.swap(Cut::Nowhere as u8, Ordering::SeqCst) } else { Cut::Nowhere as u8 };
-        if cut != Cut::Nowhere as u8 {
-            cuts.fetch_add(1, Ordering::SeqCst);
-        }
-        if cut == Cut::BeforeTheServer as u8 {
-            return;
-        }
-        if cut == Cut::BeforeTheClient as u8 {
-            lost.send_replace(true);
+        match traps.sprung_by(&buffer[..read]) {
+            Some(armed) if armed.side == Side::BeforeTheServer => armed.happen(&mut to).await,
+            Some(armed) => *awaited.lock().unwrap() = Some(armed),
+            None => {}
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
@@ -90,12 +131,34 @@ async fn requests(
     }
 }
 
-/// Passes answers on until one is to be lost: that it came shows that the server has done its part.
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, losing: tokio::sync::watch::Receiver<bool>) {
+/// Passes answers on until one is awaited: that it came shows that the server has done its part.
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, awaited: &Mutex<Option<Armed>>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if *losing.borrow() || to.write_all(&buffer[..read]).await.is_err() {
+        let armed = awaited.lock().unwrap().take();
+        if let Some(armed) = armed {
+            armed.happen(&mut to).await;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
             return;
+        }
+    }
+}
+
+impl Armed {
+    /// Returns when the bytes may go on, to where `to` leads if it still leads anywhere.
+    async fn happen(self, to: &mut OwnedWriteHalf) {
+        let _ = self.sprung.send(());
+        match self.fault {
+            // Who asked may have gone; then the bytes go on.
+            Fault::Hold => drop(self.let_go.await),
+            // Writing fails now, and with that the connection ends.
+            Fault::Reset => drop(to.shutdown().await),
+            Fault::HalfClose => {
+                let _ = to.shutdown().await;
+                std::future::pending::<()>().await;
+            }
+            Fault::Swallow => std::future::pending::<()>().await,
         }
     }
 }

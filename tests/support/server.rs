@@ -116,8 +116,18 @@ impl Server {
         Self::start_as(command, database, &[]).await
     }
 
-    async fn start_as(mut command: Command, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
-        let flags = flags(database);
+    /// The same, reaching PostgreSQL by another URL, as through a proxy.
+    pub async fn start_by(url: &str, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+        let mut flags = flags(database);
+        url.clone_into(flags.last_mut().unwrap());
+        Self::start_with_flags(program(), flags, settings).await
+    }
+
+    async fn start_as(command: Command, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+        Self::start_with_flags(command, flags(database), settings).await
+    }
+
+    async fn start_with_flags(mut command: Command, flags: Vec<String>, settings: &[(&str, &str)]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(&flags);
         command.env("AUTHLOG_PUBLIC_CALLS_PER_MINUTE", "0").envs(settings.iter().copied());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -276,6 +286,21 @@ impl Server {
     /// `kill -9`.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Stops the process as it is, in the middle of whatever it does.
+    pub async fn freeze(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets it go on.
+    pub async fn thaw(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args(["-s", signal, &self.pid().to_string()]).status().await.unwrap();
+        assert!(sent.success());
     }
 
     pub fn pid(&self) -> u32 {

@@ -6,6 +6,7 @@ use aggregates::{
 };
 use projections::{ReadModels, TABLES};
 use proptest::prelude::*;
+use serde_json::Value;
 
 use crate::samples::{
     ISSUER, api_token, bootstrap_token_issued, instance_created, invited, owner_registered, personal, profile,
@@ -152,6 +153,9 @@ fn cut<'a, T>(mut items: &'a [T], sizes: &[usize]) -> Vec<&'a [T]> {
     pieces
 }
 
+/// Read models that a caller is checked by.
+const CHECKED_BY: [&str; 4] = ["sessions", "api_tokens", "users", "identity_provider"];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
@@ -189,6 +193,28 @@ proptest! {
                 prop_assert_eq!(alone.take_with(ReadModels::only(&[table.name]), &[page]), vec![Ok(())]);
             }
             prop_assert_eq!(alone.table(table.name), live.table(table.name));
+        }
+    }
+
+    /// What a node forgets when another node has written to a stream rests on this.
+    #[test]
+    fn what_a_caller_is_checked_by_changes_only_by_its_own_stream_or_its_users(
+        choices in prop::collection::vec(any::<Choice>(), 1..200),
+    ) {
+        let (mut author, first) = Author::new();
+        let mut store = Store::default();
+        prop_assert_eq!(store.take(&first), Ok(()));
+        for choice in choices {
+            let entry = author.write(choice);
+            let before = CHECKED_BY.map(|table| store.table(table));
+            let _ = store.take(std::slice::from_ref(&entry));
+            for (table, before) in CHECKED_BY.into_iter().zip(before) {
+                let after = store.table(table);
+                for row in before.iter().chain(&after).filter(|row| !(before.contains(row) && after.contains(row))) {
+                    let own = [&row["id"], &row["user_id"]].contains(&&Value::from(entry.stream.aggregate_id.as_str()));
+                    prop_assert!(own, "{} changed {table} {row}", entry.stream);
+                }
+            }
         }
     }
 }

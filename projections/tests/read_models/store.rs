@@ -21,7 +21,7 @@ pub(crate) fn at(position: i64) -> i64 {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     position: i64,
-    stream: StreamId,
+    pub(crate) stream: StreamId,
     sequence: i64,
     pub(crate) event: Event,
     pub(crate) metadata: Metadata,
