@@ -71,18 +71,19 @@ pub(crate) async fn ready(place: &Place, events: i64) -> Result<Runtime, Failure
     }
     let runtime = place.open().await?;
     if runtime.service.authenticate(&context(), OWNER_TOKEN).await.is_err() {
-        sign_the_owner_in(&runtime.service).await?;
+        open_session_of_owner(&runtime.service, OWNER_TOKEN).await?;
     }
     Ok(runtime)
 }
 
-async fn sign_the_owner_in(service: &Service) -> Result<(), Failure> {
+/// Opens a session of the owner with this token.
+pub(crate) async fn open_session_of_owner(service: &Service, token: &str) -> Result<SessionId, Failure> {
     let owner = generate::owner(service.log.read()).await?;
     let provider = service.log.read().row::<IdentityProviderRow>("", &[]).await?.ok_or("there is no provider")?;
     let now = service.now();
     let opened = SessionEvent::SessionOpened {
         user_id: owner.id,
-        token_hash: TokenHash::of(OWNER_TOKEN),
+        token_hash: TokenHash::of(token),
         opened_at: now,
         expires_at: now.plus(SESSION_TTL_SECONDS),
         user_epoch: owner.session_epoch,
@@ -96,7 +97,8 @@ async fn sign_the_owner_in(service: &Service) -> Result<(), Failure> {
         source_address: None,
         user_agent: None,
     };
-    let stream = StreamId::session(SessionId(Uuid::now_v7()));
+    let session = SessionId(Uuid::now_v7());
+    let stream = StreamId::session(session);
     let event = seal(stream.clone(), 1, Event::from(opened), &metadata, &Keys::new())?;
     let unit = Unit {
         id: metadata.unit_id,
@@ -107,5 +109,5 @@ async fn sign_the_owner_in(service: &Service) -> Result<(), Failure> {
         keys_destroyed: Vec::new(),
     };
     service.log.append(unit).await?;
-    Ok(())
+    Ok(session)
 }

@@ -9,6 +9,7 @@ mod instance;
 mod load;
 mod postgres;
 mod rebuild;
+mod revoke;
 mod route;
 mod units;
 
@@ -36,6 +37,8 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Call a service at a steady rate, first alone and then beside a rebuild.
     Beside(beside::BesideArgs),
+    /// Revoke sessions on one node and ask every node about them.
+    Revoke(revoke::RevokeArgs),
     /// Make an empty database on a server and print its URL.
     CreateDatabase { server: String },
 }
@@ -77,6 +80,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Units(Side::Framework(args)) => cqrs::by_framework(args).await,
             Command::Beside(args) => beside::run(args).await,
             Command::Rebuild(args) => rebuild::run(args).await,
+            Command::Revoke(args) => revoke::run(args).await,
             Command::CreateDatabase { server } => postgres::create_database(&server).await,
         }
     })

@@ -5,6 +5,7 @@
 
 mod http;
 mod memory;
+mod nodes;
 mod program;
 mod rebuild;
 mod report;
@@ -57,6 +58,8 @@ enum Part {
     HttpPostgres,
     /// Units a second on PostgreSQL, beside postgres-es
     UnitsPostgres,
+    /// Revoking sessions on several nodes on one PostgreSQL
+    Nodes,
     /// Rebuilding read models on PostgreSQL, alone and beside a service
     RebuildPostgres,
 }
@@ -70,14 +73,22 @@ struct Plan {
     events: u64,
     /// Before memory is read again after load.
     rest: Duration,
+    /// Sessions revoked on several nodes.
+    revocations: u64,
 }
 
 impl Plan {
     fn new(quick: bool) -> Self {
         if quick {
-            Self { rounds: 1, round_seconds: 1.0, events: 20_000, rest: Duration::from_secs(5) }
+            Self { rounds: 1, round_seconds: 1.0, events: 20_000, rest: Duration::from_secs(5), revocations: 200 }
         } else {
-            Self { rounds: 5, round_seconds: 4.0, events: 1_000_000, rest: Duration::from_secs(30) }
+            Self {
+                rounds: 5,
+                round_seconds: 4.0,
+                events: 1_000_000,
+                rest: Duration::from_secs(30),
+                revocations: 10_000,
+            }
         }
     }
 }
@@ -116,7 +127,7 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Res
     if wanted(Part::Rebuild) {
         rebuild::measure(&programs, plan, None, &mut report)?;
     }
-    if [Part::HttpPostgres, Part::UnitsPostgres, Part::RebuildPostgres].into_iter().any(wanted) {
+    if [Part::HttpPostgres, Part::UnitsPostgres, Part::Nodes, Part::RebuildPostgres].into_iter().any(wanted) {
         progress("starting a PostgreSQL cluster");
         let cluster = Cluster::start(guard)?;
         if wanted(Part::HttpPostgres) {
@@ -124,6 +135,9 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Res
         }
         if wanted(Part::UnitsPostgres) {
             units::measure(&programs, plan, Some(&cluster.url), &mut report)?;
+        }
+        if wanted(Part::Nodes) {
+            nodes::measure(&programs, plan, &cluster.url, &mut report)?;
         }
         if wanted(Part::RebuildPostgres) {
             rebuild::measure(&programs, plan, Some(&cluster.url), &mut report)?;

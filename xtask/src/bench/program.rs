@@ -176,6 +176,10 @@ impl Server<'_> {
         found.ok_or_else(|| Failure::new("a server is not ready"))
     }
 
+    pub(super) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Resident memory now, and the most it has been.
     pub(super) fn memory(&self) -> Result<Memory, Failure> {
         let path = format!("/proc/{}/status", self.process.id());
