@@ -2,7 +2,7 @@
 //! decided in one match, `ErrorCode::facts`, and nowhere else.
 //!
 //! What a client reads is ours, word for word. What really happened, the cause, goes to the service's
-//! own log, inside the request's span and so with the request's id, and is never sent.
+//! own log, in a line that names the request, and is never sent.
 
 use std::borrow::Cow;
 use std::error::Error;

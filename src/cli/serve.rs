@@ -95,9 +95,10 @@ fn start_tracing() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL_FILTER));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if std::io::stderr().is_terminal() {
-        lines.with_ansi(true).try_init()
+        lines.with_ansi(true).event_format(http::readable_lines()).try_init()
     } else {
-        lines.json().with_span_list(false).try_init()
+        let (lines_of_json, fields) = http::json_lines();
+        lines.event_format(lines_of_json).fmt_fields(fields).try_init()
     };
     if let Err(error) = started {
         note(&format!("tracing was started before: {error}"));

@@ -24,6 +24,7 @@ pub mod query;
 pub mod rate_limit;
 pub mod redirect;
 mod request_id;
+mod request_log;
 mod response_headers;
 mod router;
 pub mod routes;
@@ -41,13 +42,16 @@ pub use self::pipeline::layers;
 pub use self::query::{PathId, Query};
 pub use self::redirect::{RedirectPolicy, RedirectUri};
 pub use self::request_id::RequestId;
+pub use self::request_log::{json_lines, readable_lines};
 pub use self::router::{openapi, router};
 pub use self::server::{Stopped, serve};
 pub use self::source::{RateKey, SourceAddress};
 
 use self::cors::Cors;
 use self::host::Hosts;
+use self::observe::Tallies;
 use self::rate_limit::RateLimit;
+use self::request_log::in_present_request;
 use crate::settings::{Settings, TrustedProxies};
 
 /// What the layers know. Cheap to clone.
@@ -59,6 +63,7 @@ struct Inner {
     cors: Cors,
     trusted_proxies: TrustedProxies,
     public_calls: RateLimit,
+    tallies: Tallies,
 }
 
 impl HttpState {
@@ -69,6 +74,7 @@ impl HttpState {
             cors: Cors::new(settings),
             trusted_proxies: settings.trusted_proxies.clone(),
             public_calls: RateLimit::new(settings.public_calls_per_minute),
+            tallies: Tallies::default(),
         }))
     }
 }

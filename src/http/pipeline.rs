@@ -1,14 +1,14 @@
 //! The one way through: what happens to every request, in order.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use tower_http::catch_panic::CatchPanicLayer;
-use tracing::Instrument as _;
+use futures_util::FutureExt as _;
 
 use super::observe::Observed;
 use super::{HttpState, RequestId, SourceAddress, cors, fallback, response_headers};
@@ -21,7 +21,7 @@ use crate::settings::limits::CALL_TIMEOUT;
 ///
 /// 1. the request's id, so that everything below can be found by it;
 /// 2. the source address, before anything counts or records by it;
-/// 3. the observation (span, access log line, metrics), around all that can refuse;
+/// 3. the observation (whose lines they are, the access log line, metrics), around all that can refuse;
 /// 4. the headers of every answer: CORS and the protecting ones, so that refusals carry them too and a
 ///    dashboard can read why;
 /// 5. the host check: nothing of ours answers to a name that is not ours, preflights included;
@@ -33,7 +33,6 @@ pub fn layers(router: Router, state: &HttpState) -> Router {
     router
         .fallback(fallback::not_found)
         .method_not_allowed_fallback(fallback::method_not_allowed)
-        .layer(CatchPanicLayer::custom(fallback::panicked))
         .layer(from_fn_with_state(state.clone(), answer))
 }
 
@@ -44,9 +43,9 @@ async fn answer(State(http): State<HttpState>, mut request: Request, next: Next)
     let source = SourceAddress::of(request.extensions(), request.headers(), &http.0.trusted_proxies);
     request.extensions_mut().insert(request_id);
     request.extensions_mut().insert(source);
-    let observed = Observed::begin(&request);
-    let span = observed.span(request_id);
-    async move {
+    let observed = Observed::begin(&http, request_id, &request);
+    let labels = observed.labels();
+    let answered = async move {
         let origin = http.0.cors.allowed(request.headers());
         let mut response = admit(&http, request, next).await;
         cors::name_origin(&mut response, origin);
@@ -54,9 +53,8 @@ async fn answer(State(http): State<HttpState>, mut request: Request, next: Next)
         request_id.write(&mut response);
         observed.end(response.status());
         response
-    }
-    .instrument(span)
-    .await
+    };
+    labels.around(answered).await
 }
 
 async fn admit(http: &HttpState, request: Request, next: Next) -> Response {
@@ -66,7 +64,8 @@ async fn admit(http: &HttpState, request: Request, next: Next) -> Response {
     if let Some(response) = cors::preflight(&request) {
         return response;
     }
-    within(CALL_TIMEOUT, next.run(request)).await
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    within(CALL_TIMEOUT, answer.map(|answer| answer.unwrap_or_else(fallback::panicked))).await
 }
 
 /// The answer, or after the limit that there is none.

@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::*;
 use crate::http::rate_limit::limit_public_calls;
 use crate::http::testing::settings;
-use crate::http::{Json, PathId, metrics};
+use crate::http::{Json, PathId, json_lines, metrics, readable_lines};
 
 const SETTINGS: &str = "public_url = 'https://auth.example'\n\
      allowed_origins = ['https://dash.example:8443']\n\
@@ -242,7 +242,10 @@ impl<'a> MakeWriter<'a> for Log {
 #[tokio::test(flavor = "current_thread")]
 async fn a_request_is_one_line_with_its_id_and_without_what_the_client_sent() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
+    let subscriber = {
+        let (lines, fields) = json_lines();
+        tracing_subscriber::fmt().event_format(lines).fmt_fields(fields).with_writer(log.clone()).finish()
+    };
     let guard = tracing::subscriber::set_default(subscriber);
     let request = get_request("/v1/users/geheim?token=geheim")
         .header("authorization", "Bearer geheim")
@@ -256,9 +259,8 @@ async fn a_request_is_one_line_with_its_id_and_without_what_the_client_sent() {
     assert_eq!(line["fields"]["message"], "answered");
     assert_eq!(line["fields"]["status"], 404);
     assert_eq!(
-        line["span"],
+        line["request"],
         json!({
-            "name": "request",
             "request_id": headers["x-request-id"].to_str().unwrap(),
             "method": "GET",
             "route": "/v1/users/{id}",
@@ -272,6 +274,7 @@ async fn a_cause_is_logged_with_the_request_id_and_its_control_characters_escape
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_max_level(tracing::Level::ERROR)
+        .event_format(readable_lines())
         .with_writer(log.clone())
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);

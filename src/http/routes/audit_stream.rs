@@ -12,13 +12,12 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Bytes, Frame};
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tracing::Instrument as _;
 use utoipa::IntoParams;
 
 use super::audit::Entry;
 use crate::error::{ApiError, ErrorCode};
 use crate::http::call::Call;
-use crate::http::{Finishing, Query};
+use crate::http::{Finishing, Query, in_present_request};
 use crate::service::audit::AuditEntry;
 use crate::service::trail::Follower;
 
@@ -57,7 +56,7 @@ pub async fn stream(
     let follower = call.service.follow_audit(call.context.clone(), token, position).await?;
     // One chunk waits to be taken: what is not taken is not read from the log.
     let (sender, chunks) = mpsc::channel(1);
-    tokio::spawn(deliver(follower, sender, finishing).in_current_span());
+    tokio::spawn(in_present_request(deliver(follower, sender, finishing)));
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store"), UNBUFFERED];
     Ok((headers, Body::new(Chunks(chunks))).into_response())
 }
