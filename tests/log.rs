@@ -6,13 +6,17 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aggregates::{Event, KeyId, Protected, SetupEvent, StreamId, TokenHash, UnixSeconds, UserEvent, UserId};
+use aggregates::{
+    Event, InstanceId, KeyId, Protected, SetupEvent, StreamId, TokenHash, UnixSeconds, UserEvent, UserId,
+};
 use authlog::clock::Clock;
 use authlog::keys::MasterKeySource;
+use authlog::log::fill::{FillError, Filling, PastUnit};
 use authlog::log::leaf::{LeafInput, leaf_hash};
 use authlog::log::rebuild::rebuild;
 use authlog::log::{
-    AppendError, CommitObserver, EventRecord, Head, Log, OpenError, StreamVersion, Unit, WriterHandle, open, seal,
+    AppendError, Beginning, CommitObserver, EventRecord, Head, Log, OpenError, StreamVersion, Unit, WriterHandle, open,
+    seal,
 };
 use projections::{ActorRef, ClaimKind, Metadata, ReadModels, Row as _, SetupRow, UserRow};
 use sqlx::Connection as _;
@@ -392,6 +396,22 @@ async fn nodes_that_start_together_on_an_empty_database_agree_on_one_instance() 
     }
     assert_dense(&whole_log(&nodes[0].0).await);
     assert_eq!(nodes[0].0.read().count::<UserRow>("", &[]).await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_somebody_else_writes_to_is_filled_no_further() {
+    let database = TestDatabase::new(Backend::Postgres).await;
+    let master = MasterKeySource::File(database.folder.path().join("master.key"));
+    let beginning = Beginning { instance_id: InstanceId(Uuid::now_v7()), unit_id: Uuid::now_v7(), at_micros: 1 };
+    let mut filling = Filling::begin(&database.location, &master, &beginning).await.unwrap();
+    let (log, _writer) = opened(&database).await;
+    let past = |unit| PastUnit { recorded_at_micros: 2, unit };
+    filling.write(&[past(invitation(&log, "ann@example.com"))]).await.unwrap();
+    log.append(invitation(&log, "bob@example.com")).await.unwrap();
+    let refused = filling.write(&[past(invitation(&log, "carol@example.com"))]).await;
+    assert!(matches!(refused, Err(FillError::NotAlone)), "{refused:?}");
+    assert_dense(&whole_log(&log).await);
+    assert_eq!(log.read().count::<UserRow>("", &[]).await.unwrap(), 2);
 }
 
 async fn old_months_of_strangers_are_forgotten_and_nothing_else(backend: Backend) {
