@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use aggregates::SetupState;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
@@ -18,6 +19,7 @@ use crate::operator::socket::OperatorSocket;
 use crate::runtime::{Runtime, data_dir};
 use crate::service::Service;
 use crate::settings::Settings;
+use crate::settings::limits::CONNECTIONS;
 
 /// What is told unless `RUST_LOG` says otherwise: of the database driver, what went wrong and not what PostgreSQL remarks.
 const USUAL_FILTER: &str = "info,sqlx=warn";
@@ -25,12 +27,15 @@ const USUAL_FILTER: &str = "info,sqlx=warn";
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 /// Sessions whose end is written down at once.
 const EXPIRED_SESSIONS_AT_ONCE: i64 = 500;
+/// Files that are open besides connections, at most: the database, its connections, those to the provider.
+const OTHER_FILES: usize = 256;
 /// The writer has so long to finish when the service stops.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     take_small_pages();
     start_tracing();
+    make_room_for_connections();
     http::metrics::install();
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let state = HttpState::new(&settings);
@@ -135,6 +140,20 @@ fn take_small_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "the kernel may give out huge pages");
+    }
+}
+
+/// Every connection is an open file, of which a process may have 1024 by default, and more if it asks.
+fn make_room_for_connections() {
+    let wanted = (CONNECTIONS + OTHER_FILES) as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: limit.maximum });
+    if raised.is_err() || possible < wanted {
+        note(&format!("only {possible} files may be open, {wanted} are wanted for all connections: raise `ulimit -Hn`"));
     }
 }
 

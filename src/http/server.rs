@@ -1,14 +1,16 @@
 //! Connections: how many, how long, and how they end. Behind this, `layers` sees requests only.
 //!
 //! `axum::serve` has no bound on any of it, so the loop is ours. Every connection is one task that
-//! ends when the client is done, when it dawdles, when it grows old, or when the service stops.
+//! ends when the client is done, when it dawdles, when it grows old, when it is quiet and its room is
+//! wanted for another one, or when the service stops.
 
-use std::collections::HashMap;
+mod seats;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -24,7 +26,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
-use super::{Finishing, HttpState, RateKey, SourceAddress, metrics};
+pub(super) use self::seats::Activity;
+use self::seats::Seats;
+use super::{Finishing, HttpState, SourceAddress, metrics};
 use crate::settings::limits;
 
 /// How a service ended.
@@ -75,7 +79,7 @@ struct Server {
     bounds: Bounds,
     protocol: Arc<Builder<TokioExecutor>>,
     room: Arc<Semaphore>,
-    open: OpenConnections,
+    open: Seats,
     tasks: TaskTracker,
     /// Finish what you are doing.
     finish: CancellationToken,
@@ -91,7 +95,7 @@ impl Server {
             bounds,
             protocol: Arc::new(protocol(bounds)),
             room: Arc::new(Semaphore::new(bounds.connections)),
-            open: OpenConnections::default(),
+            open: Seats::default(),
             tasks: TaskTracker::new(),
             finish: CancellationToken::new(),
             leave: CancellationToken::new(),
@@ -115,11 +119,9 @@ impl Server {
 
     /// The next connection, once there is room for it.
     async fn next(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-        // The semaphore is never closed, so the permit is always there.
-        let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => return (stream, peer, permit),
+                Ok((stream, peer)) => return (stream, peer, self.room_for_one().await),
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
                     // Out of file descriptors: asking again at once would only heat the room.
@@ -130,10 +132,19 @@ impl Server {
         }
     }
 
+    /// When all room is taken, that of a connection of which nothing is asked; when all of them work, the next that is left.
+    async fn room_for_one(&self) -> Option<OwnedSemaphorePermit> {
+        if self.room.available_permits() == 0 {
+            self.open.give_up_a_quiet_one();
+        }
+        // The semaphore is never closed, so the permit is always there.
+        Arc::clone(&self.room).acquire_owned().await.ok()
+    }
+
     fn start(&self, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
         let trusted = self.state.0.trusted_proxies.contains(peer.ip());
         let source = (!trusted).then(|| SourceAddress::new(peer.ip()).rate_key());
-        let Some(place) = self.open.enter(source, self.bounds.per_source) else {
+        let Some(seat) = self.open.take(source, self.bounds.per_source) else {
             tracing::debug!("a source has too many connections; its next one is closed");
             return;
         };
@@ -147,8 +158,8 @@ impl Server {
             leave: self.leave.clone(),
         };
         self.tasks.spawn(async move {
-            connection.run(stream, peer).await;
-            drop((permit, place));
+            connection.run(stream, peer, &seat.activity).await;
+            drop((permit, seat));
         });
     }
 
@@ -199,17 +210,23 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, peer: SocketAddr) {
+    async fn run(self, stream: TcpStream, peer: SocketAddr, activity: &Arc<Activity>) {
         let spoke = AtomicBool::new(false);
-        let finish = Finishing::one_of(&self.finish);
+        let finish = Finishing::one_of(&self.finish, activity);
         let router = self.router;
         let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
             spoke.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(finish.clone());
+            let works = activity.begin();
             // A router is always ready.
-            router.clone().call(request)
+            let answer = router.clone().call(request);
+            async move {
+                let answer = answer.await;
+                drop(works);
+                answer
+            }
         });
         let serving = self.protocol.serve_connection(TokioIo::new(stream), service);
         // hyper's own timer starts with the protocol known; before that, silence has no end.
@@ -242,45 +259,10 @@ impl Connection {
                     finishing = true;
                     serving.as_mut().graceful_shutdown();
                 }
+                () = activity.given_up() => return,
                 () = self.leave.cancelled() => return,
             }
         }
-    }
-}
-
-/// How many connections each source holds open.
-#[derive(Clone, Default)]
-struct OpenConnections(Arc<Mutex<HashMap<RateKey, u32>>>);
-
-/// A source's place; given back when dropped.
-struct Place {
-    source: Option<RateKey>,
-    open: OpenConnections,
-}
-
-impl OpenConnections {
-    /// A place for one more connection of this source, or none; `None` is a source without a bound.
-    fn enter(&self, source: Option<RateKey>, at_most: u32) -> Option<Place> {
-        if let Some(source) = source {
-            let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let held = open.get(&source).copied().unwrap_or(0);
-            if held >= at_most {
-                return None;
-            }
-            open.insert(source, held + 1);
-        }
-        Some(Place { source, open: self.clone() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let Some(source) = self.source else { return };
-        let mut open = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match open.get(&source).copied() {
-            Some(held) if held > 1 => open.insert(source, held - 1),
-            _ => open.remove(&source),
-        };
     }
 }
 

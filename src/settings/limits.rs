@@ -17,7 +17,7 @@ pub const HEAD_BYTES: usize = 16 * 1024;
 pub const HEADER_LINES: usize = 64;
 /// The requests in flight on one HTTP/2 connection. 64.
 pub const STREAMS_PER_CONNECTION: u32 = 64;
-/// Open connections; the next ones wait in the kernel's queue. 2048.
+/// Open connections; the next one takes the place of one of which nothing is asked, and waits when there is none. 2048.
 pub const CONNECTIONS: usize = 2048;
 /// Open connections of one source, trusted proxies excepted; the next is closed at once. 512.
 pub const CONNECTIONS_PER_SOURCE: u32 = 512;

@@ -3,6 +3,8 @@
 use devidp::{Account, DevIdp};
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::house::House;
 use crate::support::second_connection::SecondConnection;
@@ -147,3 +149,21 @@ on_both_databases!(
     whether_there_was_a_session_is_asked_before_what_the_token_looks_like,
     looking_at_the_head_of_the_callback_page_uses_nothing_up,
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_connections_are_served_than_files_may_be_open_by_default() {
+    let database = TestDatabase::new(Backend::Sqlite).await;
+    let server = Server::start_under(&["prlimit", "--nofile=64:4096"], &database).await;
+    let address = server.base.trim_start_matches("http://");
+    let mut connections = Vec::new();
+    for _ in 0..200 {
+        connections.push(TcpStream::connect(address).await.unwrap());
+    }
+    // The last ones first: none has had to make room for another.
+    for connection in connections.iter_mut().rev() {
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        connection.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+}

@@ -221,6 +221,36 @@ async fn when_all_places_are_taken_the_next_connection_waits_for_one() {
 }
 
 #[tokio::test]
+async fn a_connection_of_which_nothing_is_asked_makes_room_for_the_next_one() {
+    let running = start(Bounds { connections: 5, ..Bounds::default() }).await;
+    let mut busy = connect_from(&running, "127.0.0.3").await;
+    ask(&mut busy, "/slow", "").await;
+    running.slow.began.notified().await;
+    let mut streams = connect_from(&running, "127.0.0.4").await;
+    ask(&mut streams, "/endless", "").await;
+    let mut old = connect_from(&running, "127.0.0.5").await;
+    ask(&mut old, "/source", "").await;
+    assert!(answer(&mut old).await.ends_with("127.0.0.5"));
+    // This source holds more than any other, so it is its own connections that go, the oldest first.
+    let mut heavy = Vec::new();
+    for _ in 0..20 {
+        let mut stream = connect_from(&running, "127.0.0.6").await;
+        ask(&mut stream, "/source", "").await;
+        assert!(answer(&mut stream).await.ends_with("127.0.0.6"));
+        heavy.push(stream);
+    }
+    assert_eq!(rest(&mut heavy[17]).await, "");
+    for stream in heavy[18..].iter_mut().chain([&mut old]) {
+        ask(stream, "/source", "").await;
+        assert!(answer(stream).await.starts_with("HTTP/1.1 200"));
+    }
+    running.slow.go_on.notify_one();
+    assert!(answer(&mut busy).await.ends_with("done"));
+    finish(running).await;
+    assert!(rest(&mut streams).await.ends_with("asked to end"));
+}
+
+#[tokio::test]
 async fn a_head_too_large_is_refused() {
     let running = start(Bounds::default()).await;
     let many = "X: y\r\n".repeat(limits::HEADER_LINES + 1);
