@@ -215,7 +215,7 @@ async fn a_backup_that_is_not_whole_is_refused_and_leaves_nothing(backend: Backe
     assert!(line.contains("the master key is not the one of this log"), "{line}");
     fs::remove_file(&master_key).unwrap();
     let line = refused(&database, &["restore", &whole]).await;
-    assert!(line.contains("is missing and the log is not empty"), "{line}");
+    assert!(line.contains("is missing, and one is made only for a new log"), "{line}");
     assert!(!master_key.exists());
     fs::copy(instance.database.folder.path().join("master.key"), &master_key).unwrap();
     let left: Vec<_> = fs::read_dir(database.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

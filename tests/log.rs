@@ -301,7 +301,7 @@ async fn a_log_opens_again_with_its_key_and_not_without(backend: Backend) {
     let file = database.folder.path().join("master.key");
     let other = MasterKeySource::File(database.folder.path().join("other.key"));
     let missing = open(&database.location, &other, Clock, Arc::new(Nobody)).await.err().unwrap().to_string();
-    assert!(missing.contains("is missing and the log is not empty"), "{missing}");
+    assert!(missing.contains("is missing, and one is made only for a new log"), "{missing}");
     std::fs::write(&file, "11".repeat(32)).unwrap();
     let master = MasterKeySource::File(file);
     let wrong = open(&database.location, &master, Clock, Arc::new(Nobody)).await.err().unwrap().to_string();

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{Failure, json_line, line, note, time};
+use super::show::reader;
 use crate::data_dir::DataDirError;
 use crate::log::rebuild::Pace;
 use crate::operator::{OperatorAnswer, OperatorCommand, socket};
@@ -108,6 +109,8 @@ pub(super) async fn issue_token(settings: Settings, args: TokenArgs) -> Result<(
 }
 
 pub(super) async fn restart_setup(settings: Settings, args: RestartArgs) -> Result<(), Failure> {
+    // Only a bootstrap token makes a log.
+    reader(&settings).await?;
     confirm(args.yes, "This discards the provider and the owner that setup has so far.")?;
     let OperatorAnswer::SetupRestarted { anything_discarded } =
         carry_out(settings, OperatorCommand::RestartSetup).await?
@@ -123,6 +126,7 @@ pub(super) async fn restart_setup(settings: Settings, args: RestartArgs) -> Resu
 }
 
 pub(super) async fn set_provider(settings: Settings, args: SetProviderArgs) -> Result<(), Failure> {
+    reader(&settings).await?;
     let client_secret = args.client_secret_file.as_deref().map(read_secret).transpose()?;
     let has_secret = client_secret.is_some();
     confirm(args.yes, "When the issuer changes, every session ends and nobody's old identity signs in any more.")?;
@@ -147,6 +151,8 @@ fn read_secret(path: &Path) -> Result<String, Failure> {
 }
 
 pub(super) async fn remove_provider(settings: Settings, args: ConfirmArgs) -> Result<(), Failure> {
+    // Only a bootstrap token makes a log.
+    reader(&settings).await?;
     confirm(args.yes, "Nobody can sign in until another provider is set. Sessions stay.")?;
     match carry_out(settings, OperatorCommand::RemoveProvider).await? {
         OperatorAnswer::ProviderRemoved => {
@@ -158,6 +164,8 @@ pub(super) async fn remove_provider(settings: Settings, args: ConfirmArgs) -> Re
 }
 
 pub(super) async fn recover_owner(settings: Settings, args: RecoverArgs) -> Result<(), Failure> {
+    // Only a bootstrap token makes a log.
+    reader(&settings).await?;
     let Who { subject, email } = args.who;
     let email = email.map(|email| email.as_str().to_owned());
     let who = match (&subject, &email) {

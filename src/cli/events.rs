@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::follow::Follow;
-use super::output::{Failure, precise_time, print_whole, printable, printable_json};
+use super::output::{Failure, note, precise_time, print_whole, printable, printable_json};
 use super::show::{database_failed, reader};
 use crate::log::EventRecord;
 use crate::settings::Settings;
@@ -66,7 +66,7 @@ pub(super) async fn events(settings: &Settings, args: EventsArgs) -> Result<(), 
         return Err(Failure::usage(format!("--to {to} lies before --from {}", args.from)));
     }
     let mut follow = Follow::new()?;
-    let mut after = args.from - 1;
+    let (mut after, mut printed) = (args.from - 1, 0_u64);
     loop {
         let page = reader.events(after, PAGE_EVENTS, args.stream.as_ref(), args.event_type.as_deref());
         let Some(page) = follow.unless_interrupted(page).await else { return Ok(()) };
@@ -76,10 +76,14 @@ pub(super) async fn events(settings: &Settings, args: EventsArgs) -> Result<(), 
             if !print(event, args.json)? {
                 return Ok(());
             }
+            printed += 1;
         }
         after = page.last().map_or(after, |event| event.position);
         let done = page.len() < usize::try_from(PAGE_EVENTS).unwrap_or(usize::MAX);
         if args.to.is_some_and(|to| after >= to) || (done && !args.follow) {
+            if printed == 0 {
+                note("No event fits.");
+            }
             return Ok(());
         }
         if done && follow.pause().await.is_none() {

@@ -9,7 +9,7 @@ use super::change::{carry_out_and_report, unexpected};
 use super::output::{Failure, json_line, line, note};
 use super::progress::ProgressShown;
 use super::show::{database_failed, past, reader};
-use crate::log::verify::{NAMED_DIFFERENCES, RowDifference};
+use crate::log::verify::{NAMED_DIFFERENCES, RowDifference, VerifyError};
 use crate::log::{Head, TableSize};
 use crate::operator::{OperatorAnswer, OperatorCommand};
 use crate::settings::Settings;
@@ -17,7 +17,7 @@ use crate::settings::Settings;
 #[derive(Args)]
 pub(super) struct RebuildArgs {
     /// The read models to rebuild, as `authlog projections status` names them
-    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all", value_parser = model_name)]
+    #[arg(value_name = "NAME", conflicts_with = "all", value_parser = model_name)]
     names: Vec<String>,
     /// Rebuild all of them
     #[arg(long)]
@@ -46,7 +46,10 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
     let shown = ProgressShown::new(false);
     let verified = past.verify(&names, &|progress| shown.report(progress)).await;
     shown.end();
-    let verified = verified.map_err(|error| Failure::failed(error.to_string()))?;
+    let verified = verified.map_err(|error| match error {
+        VerifyError::History(error) if error.is_damage() => Failure::differs(error.to_string()),
+        error => Failure::failed(error.to_string()),
+    })?;
     for RowDifference { model, key, live, fresh } in &verified.differences {
         if args.json {
             json_line(&json!({ "model": model, "key": key, "live": live, "fresh": fresh }))?;
@@ -60,7 +63,7 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
     }
     if !equal {
         return Err(Failure::differs(format!(
-            "read models are not what the log says (the first {NAMED_DIFFERENCES} rows of each are shown); `authlog projections rebuild` mends them"
+            "read models are not what the log says (the first {NAMED_DIFFERENCES} rows of each are shown); `authlog projections rebuild --all` mends them"
         )));
     }
     note(&format!("Equal to a fresh fold up to position {}: {}.", verified.position, names.join(", ")));
@@ -85,6 +88,10 @@ fn model_name(name: &str) -> Result<String, String> {
 }
 
 pub(super) async fn rebuild(settings: Settings, args: RebuildArgs) -> Result<(), Failure> {
+    if args.names.is_empty() && !args.all {
+        let names = TABLES.map(|table| table.name).join(", ");
+        return Err(Failure::usage(format!("name the read models to rebuild ({names}), or all of them by --all")));
+    }
     // A rebuild makes no log.
     reader(&settings).await?;
     let names = if args.all { TABLES.iter().map(|table| table.name.to_owned()).collect() } else { args.names.clone() };
@@ -97,11 +104,17 @@ pub(super) async fn rebuild(settings: Settings, args: RebuildArgs) -> Result<(),
     let command = OperatorCommand::RebuildProjections { names: names.clone() };
     let answer = carry_out_and_report(settings, command, &report).await;
     shown.end();
-    let OperatorAnswer::ProjectionsRebuilt { position } = answer? else { return Err(unexpected()) };
+    let OperatorAnswer::ProjectionsRebuilt { position, left } = answer? else { return Err(unexpected()) };
     if args.json {
-        json_line(&json!({ "rebuilt": names, "position": position }))?;
+        json_line(&json!({ "rebuilt": names, "position": position, "left": left }))?;
     } else {
         note(&format!("Rebuilt up to position {position}: {}.", names.join(", ")));
+    }
+    if !left.is_empty() {
+        let tables = left.join(", ");
+        return Err(Failure::failed(format!(
+            "{tables} could not be dropped nor emptied and still hold what they held: as the owner of the schema, DROP TABLE {tables}"
+        )));
     }
     Ok(())
 }

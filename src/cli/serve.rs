@@ -153,7 +153,9 @@ fn make_room_for_connections() {
     let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: limit.maximum });
     if raised.is_err() || possible < wanted {
-        note(&format!("only {possible} files may be open, {wanted} are wanted for all connections: raise `ulimit -Hn`"));
+        note(&format!(
+            "only {possible} files may be open, {wanted} are wanted for all connections: raise `ulimit -Hn`"
+        ));
     }
 }
 

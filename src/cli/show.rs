@@ -1,5 +1,8 @@
 //! Commands that only look: the database is opened read-only, no key is needed.
 
+use std::fs::File;
+use std::io;
+
 use aggregates::SetupState;
 use projections::{IdentityProviderRow, SetupRow};
 use serde_json::json;
@@ -12,25 +15,36 @@ use crate::settings::Settings;
 
 /// Opens the log for reading.
 pub(super) async fn reader(settings: &Settings) -> Result<Reader, Failure> {
-    require_log(settings)?;
+    require_log(settings).await?;
     Reader::open(&location(settings)).await.map_err(|error| unreadable(&error))
 }
 
 /// Opens the log for looking back.
 pub(super) async fn past(settings: &Settings) -> Result<Past, Failure> {
-    require_log(settings)?;
+    require_log(settings).await?;
     runtime::past(settings).await.map_err(|error| match error {
         OpenError::Store(error) => unreadable(&error),
         error => Failure::failed(error.to_string()),
     })
 }
 
-fn require_log(settings: &Settings) -> Result<(), Failure> {
-    if matches!(location(settings), Location::Sqlite { .. }) && !data_dir(settings).has_database() {
-        let path = data_dir(settings).path().display().to_string();
-        return Err(Failure::failed(format!("there is no log in {path}; `authlog serve` makes one")));
+async fn require_log(settings: &Settings) -> Result<(), Failure> {
+    let location = location(settings);
+    let Location::Sqlite { file } = &location else {
+        // A pool would try again until its time is over, and not say why.
+        return location.reach().await.map_err(|error| database_failed(&error));
+    };
+    match File::open(file).and_then(|file| file.metadata()) {
+        Ok(file) if file.len() > 0 => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Failure::failed(format!(
+            "{} cannot be read: {error}; run this as the user who runs `authlog serve`",
+            file.display()
+        ))),
+        _ => {
+            let path = data_dir(settings).path().display().to_string();
+            Err(Failure::failed(format!("there is no log in {path}; `authlog serve` makes one")))
+        }
     }
-    Ok(())
 }
 
 fn unreadable(error: &sqlx::Error) -> Failure {

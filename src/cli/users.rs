@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use aggregates::{EmailAddress, UserId};
+use aggregates::{EmailAddress, Role, UserId};
 use clap::Args;
 use projections::{ApiTokenRow, SessionRow, UserRow};
 use serde_json::json;
@@ -114,6 +114,9 @@ pub(super) async fn erase(settings: Settings, args: EraseArgs) -> Result<(), Fai
         user.status.as_str(),
         user.id
     );
+    if user.role == Role::Owner {
+        return Err(Failure::failed("the owner is not erased: there is always one; see `authlog owner recover`"));
+    }
     if args.dry_run {
         note(&format!("Would erase {what}. Nothing was changed."));
         return erased(&args, &user, sessions, api_tokens, None);
@@ -128,12 +131,17 @@ pub(super) async fn erase(settings: Settings, args: EraseArgs) -> Result<(), Fai
     let answer = carry_out(settings, OperatorCommand::EraseUser { user_id: user.id }).await?;
     let OperatorAnswer::UserErased { sessions, api_tokens, wiped } = answer else { return Err(unexpected()) };
     let count = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
-    note(if wiped {
-        "Erased. Backups keep what they hold: see \"Erasing a person\" in docs/operations.md."
-    } else {
-        "Erased. The write-ahead file still holds old pages, because somebody is reading an older state; it is emptied within a \
-         minute after they have ended."
-    });
+    note(&format!(
+        "Erased: the user {}. What backups hold can be read until the next one takes the place of their keys: see \"Erasing a person\" \
+         in docs/operations.md.",
+        user.id
+    ));
+    if !wiped {
+        note(
+            "The write-ahead file still holds old pages, because somebody is reading an older state; it is emptied within a minute \
+             after they have ended.",
+        );
+    }
     erased(&args, &user, count(sessions), count(api_tokens), Some(wiped))
 }
 

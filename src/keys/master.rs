@@ -94,7 +94,7 @@ pub struct MasterKey(Key);
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     #[error(
-        "the master key file {path} is missing and the log is not empty; put back the file that belongs to this log, or name its place by \
+        "the master key file {path} is missing, and one is made only for a new log; put back the file that belongs to this log, or name its place by \
          the setting master_key_file (every node of one PostgreSQL database has the same key)"
     )]
     Missing { path: PathBuf },

@@ -38,8 +38,24 @@ pub enum HistoryError {
     Codec(#[from] CodecError),
     #[error(transparent)]
     Unreadable(#[from] UnreadableEvent),
+    #[error(
+        "the log is damaged: the event at position {0} is missing; `authlog replay --check` finds all that is wrong"
+    )]
+    Missing(i64),
+    #[error(
+        "the log is damaged: the event at position {0} is not as it was written; \
+         `authlog replay --check` finds all that is wrong"
+    )]
+    Damaged(i64),
     #[error("reading the log broke down: {0}")]
     Broken(#[from] tokio::task::JoinError),
+}
+
+impl HistoryError {
+    /// Whether it is the log itself that is wrong.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Damaged(_))
+    }
 }
 
 /// An event, opened as far as folds look: personal data clear, or erased where its key is gone; secrets of the instance sealed.
@@ -139,6 +155,16 @@ impl EventSource {
         }
     }
 
+    /// The same for whoever goes on from page to page: none is missing.
+    pub(super) async fn next_page(&mut self, after: i64) -> Result<Vec<EventRecord>, HistoryError> {
+        let records = self.page(after).await?;
+        let expected = after + 1..;
+        match expected.zip(&records).find(|(expected, record)| record.position != *expected) {
+            Some((missing, _)) => Err(HistoryError::Missing(missing)),
+            None => Ok(records),
+        }
+    }
+
     /// At most [`PAGE_EVENTS`] events after the position `after`, in order.
     pub(super) async fn page(&mut self, after: i64) -> sqlx::Result<Vec<EventRecord>> {
         match self {
@@ -205,9 +231,13 @@ impl History {
     }
 }
 
-async fn read_all(mut source: EventSource, mut after: i64, pages: mpsc::Sender<sqlx::Result<Vec<EventRecord>>>) {
+async fn read_all(
+    mut source: EventSource,
+    mut after: i64,
+    pages: mpsc::Sender<Result<Vec<EventRecord>, HistoryError>>,
+) {
     loop {
-        let page = source.page(after).await;
+        let page = source.next_page(after).await;
         let is_full = page.as_ref().is_ok_and(|page| is_full(page.len()));
         after = page.as_ref().ok().and_then(|page| page.last()).map_or(after, |event| event.position);
         if pages.send(page).await.is_err() || !is_full {
@@ -217,13 +247,13 @@ async fn read_all(mut source: EventSource, mut after: i64, pages: mpsc::Sender<s
 }
 
 async fn decode_all(
-    mut records: mpsc::Receiver<sqlx::Result<Vec<EventRecord>>>,
+    mut records: mpsc::Receiver<Result<Vec<EventRecord>, HistoryError>>,
     pages: mpsc::Sender<Result<SealedPage, HistoryError>>,
 ) {
     while let Some(page) = records.recv().await {
         let decoded = match page {
             Ok(page) => decode_by(page).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         if pages.send(decoded).await.is_err() {
             return;
@@ -313,6 +343,9 @@ fn decode(records: Vec<EventRecord>) -> Result<SealedPage, HistoryError> {
     let mut wanted = HashSet::new();
     for record in records {
         let (position, recorded_at) = (record.position, record.recorded_at);
+        if !record.hash_holds() {
+            return Err(HistoryError::Damaged(position));
+        }
         let mut event = record.decode()?;
         wanted.extend(event.keys());
         events.push((position, recorded_at, event));

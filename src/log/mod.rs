@@ -59,7 +59,7 @@ use crate::keys::{InstanceKeys, MasterKeyId};
 use beside::Beside;
 use leaf::{LeafInput, leaf_hash};
 use past::Past;
-use rebuild::{Company, Pace, Progress, RebuildError, rebuild_in};
+use rebuild::{Company, Pace, Progress, RebuildError, Rebuilt, rebuild_in};
 use wipe::Remains;
 use writer::Job;
 
@@ -223,7 +223,7 @@ impl Log {
         names: &[&str],
         pace: Pace,
         report: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Head, RebuildError> {
+    ) -> Result<Rebuilt, RebuildError> {
         let _only_one = self.rebuilding.try_lock().map_err(|_| RebuildError::Busy)?;
         let switched = |layout: &Layout| self.reader.learn(layout.clone());
         let gate = self.beside.gate().filter(|_| pace == Pace::InTurns);

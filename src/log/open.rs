@@ -100,6 +100,15 @@ impl Location {
         }
     }
 
+    /// Connects and lets go again, for whoever wants to know at once why that is not possible.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn reach(&self) -> sqlx::Result<()> {
+        self.target()?.connect().await?.close().await;
+        Ok(())
+    }
+
     /// The database, for reading only.
     ///
     /// # Errors
@@ -142,7 +151,7 @@ pub async fn open(
     let hasher = KeyedHasher::new(instance_keys.unique.bytes());
     let head = if TABLES.into_iter().any(|table| is_outdated(&head.layout, table)) {
         tracing::info!("read models were filled by another version of authlog; rebuilding them from the log");
-        rebuild_outdated(&target, &keyring, &hasher).await?
+        rebuild_outdated(&target, &keyring, &hasher).await?.head
     } else {
         head
     };

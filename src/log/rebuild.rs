@@ -110,8 +110,17 @@ impl<E: Into<RebuildError>> From<E> for Setback {
     }
 }
 
+/// What came of a rebuild.
+#[derive(Clone, Debug)]
+pub struct Rebuilt {
+    /// At the switch.
+    pub head: Head,
+    /// Tables of before that could not be dropped nor emptied, because they are another role's.
+    pub left: Vec<String>,
+}
+
 /// Folds the whole log into new tables for the read models named, switches to them and drops the old ones; the old ones may be
-/// damaged or gone. Answers the head at the switch. On SQLite the caller holds the data directory's lock.
+/// damaged or gone. On SQLite the caller holds the data directory's lock.
 ///
 /// # Errors
 /// A [`RebuildError`]; the read models are as they were then.
@@ -120,7 +129,7 @@ pub async fn rebuild(
     keyring: &Keyring,
     hasher: &KeyedHasher,
     names: &[&str],
-) -> Result<Head, RebuildError> {
+) -> Result<Rebuilt, RebuildError> {
     rebuild_in(Company::NONE, &location.target()?, keyring, hasher, names).await
 }
 
@@ -131,7 +140,7 @@ pub(super) async fn rebuild_in(
     keyring: &Keyring,
     hasher: &KeyedHasher,
     names: &[&str],
-) -> Result<Head, RebuildError> {
+) -> Result<Rebuilt, RebuildError> {
     if let Some(unknown) = names.iter().find(|name| TABLES.iter().all(|table| table.name != **name)) {
         return Err(RebuildError::UnknownModel((*unknown).to_owned()));
     }
@@ -143,7 +152,7 @@ pub(super) async fn rebuild_outdated(
     target: &WriteTarget,
     keyring: &Keyring,
     hasher: &KeyedHasher,
-) -> Result<Head, RebuildError> {
+) -> Result<Rebuilt, RebuildError> {
     run(Company::NONE, target, keyring, hasher, is_outdated).await
 }
 
@@ -164,7 +173,7 @@ async fn run(
     keyring: &Keyring,
     hasher: &KeyedHasher,
     selected: impl Fn(&Layout, &Table) -> bool,
-) -> Result<Head, RebuildError> {
+) -> Result<Rebuilt, RebuildError> {
     let dialect = target.dialect();
     let mut connection = target.connect().await?;
     take_turn(&mut connection).await?;
@@ -174,7 +183,7 @@ async fn run(
     let tables: Vec<&'static Table> = TABLES.into_iter().filter(|table| selected(&head.layout, table)).collect();
     if tables.is_empty() {
         connection.close().await;
-        return Ok(head);
+        return Ok(Rebuilt { head, left: Vec::new() });
     }
     let new = tables.iter().map(|table| (table.name.to_owned(), next_set(&head.layout, table)));
     let layout = Layout(new.collect());
@@ -196,9 +205,9 @@ async fn run(
         turns: Turns::begin(company),
     };
     let head = rebuild.until_done().await?;
-    rebuild.drop_old_sets().await;
+    let left = rebuild.drop_old_sets().await;
     rebuild.connection.close().await;
-    Ok(head)
+    Ok(Rebuilt { head, left })
 }
 
 /// Waits until no other node rebuilds. A rebuild may take longer than any statement of a server should.
@@ -343,10 +352,14 @@ impl Rebuild<'_> {
             self.connection.simple(&format!("SET LOCAL statement_timeout = {milliseconds}")).await?;
         }
         let mut source = EventSource::open(self.target).await?;
-        let records = source.page(self.checkpoint).await?;
+        let records = source.next_page(self.checkpoint).await?;
         if is_full(records.len()) {
             self.connection.rollback().await?;
             return Ok(None);
+        }
+        let end = records.last().map_or(self.checkpoint, |record| record.position);
+        if end < head.position {
+            return Err(HistoryError::Missing(end + 1).into());
         }
         let page = open(records, self.keyring).await?;
         fill::notice_erasures(&mut self.opened, &page)?;
@@ -377,15 +390,21 @@ impl Rebuild<'_> {
         self.connection.simple(sql).await
     }
 
-    /// Nobody asks the old tables any more. One that cannot be dropped now is dropped after the next rebuild.
-    async fn drop_old_sets(&mut self) {
+    /// Nobody asks the old tables any more. One that is somebody else's is emptied; answers those that could not even be.
+    async fn drop_old_sets(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
         for table in self.tables.clone() {
             for set in 1..self.layout.set_of(table.name) {
-                if let Err(error) = self.drop_table(table, set).await {
-                    tracing::warn!(%error, name = table_name(table, set), "an old table could not be dropped");
+                let name = table_name(table, set);
+                let Err(error) = self.drop_table(table, set).await else { continue };
+                tracing::warn!(%error, name, "an old table could not be dropped");
+                if let Err(error) = self.connection.run_plain(&format!("DELETE FROM {name}")).await {
+                    tracing::warn!(%error, name, "an old table could not be emptied");
+                    left.push(name);
                 }
             }
         }
+        left
     }
 
     async fn drop_table(&mut self, table: &Table, set: i64) -> sqlx::Result<()> {

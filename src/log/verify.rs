@@ -65,7 +65,7 @@ pub(super) async fn verify(
     let audit = names.contains(&AuditRow::TABLE.name);
     let (mut position, mut differences) = (0, Vec::new());
     loop {
-        let records = source.page(position).await?;
+        let records = source.next_page(position).await?;
         let is_full = is_full(records.len());
         let page = open(records, keyring).await?;
         let events: Vec<_> = page.events.iter().map(|event| event.recorded()).collect();
@@ -89,6 +89,9 @@ pub(super) async fn verify(
         if !is_full {
             break;
         }
+    }
+    if position < head.position {
+        return Err(HistoryError::Missing(position + 1).into());
     }
     if audit {
         let beyond = format!("WHERE t.id > {position} OR t.id < 1");

@@ -79,6 +79,9 @@ pub enum OperatorAnswer {
     Rebuilding(Progress),
     ProjectionsRebuilt {
         position: i64,
+        /// Tables of before that could not be dropped nor emptied.
+        #[serde(default)]
+        left: Vec<String>,
     },
     /// Not the last word: how far it has come.
     Rotating(Rotation),
@@ -158,8 +161,8 @@ impl OperatorCommand {
             Self::RebuildProjections { names } => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let report = |progress| report(OperatorAnswer::Rebuilding(progress));
-                let head = service.log.rebuild(&names, pace, &report).await.map_err(rebuild_error)?;
-                Ok(OperatorAnswer::ProjectionsRebuilt { position: head.position })
+                let rebuilt = service.log.rebuild(&names, pace, &report).await.map_err(rebuild_error)?;
+                Ok(OperatorAnswer::ProjectionsRebuilt { position: rebuilt.head.position, left: rebuilt.left })
             }
             Self::RotateMasterKey => {
                 let report = |rotation| report(OperatorAnswer::Rotating(rotation));

@@ -100,6 +100,26 @@ async fn the_runtime_role_of_the_docs_serves_and_cannot_change_the_log() {
         // insufficient_privilege: refused before any trigger is asked.
         assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
     }
+    // Tables of the other role are emptied, or replaced so that the service can read them.
+    let count = async |table: &str| {
+        let url = names.url(&names.owner());
+        let mut owner = PgConnection::connect(&url).await.unwrap();
+        let count: i64 =
+            sqlx::query_scalar(&format!("SELECT count(*) FROM {table}")).fetch_one(&mut owner).await.unwrap();
+        count
+    };
+    assert_eq!(count("users_1").await, 2);
+    for (url, tables) in [(&url, 2), (&names.url(&names.owner()), 1)] {
+        let flags = ["--data-dir", database.folder.path().to_str().unwrap(), "--database-url", url].map(str::to_owned);
+        let (code, _, stderr) = run(&flags, &["projections", "rebuild", "users", "sessions"]).await;
+        assert_eq!(code, 0, "{stderr}");
+        server.get("/v1/users", Some(&session)).await.ok(200);
+        let left = connection.fetch_all("SELECT tablename FROM pg_tables WHERE tablename ~ '^users_'").await.unwrap();
+        assert_eq!(left.len(), tables);
+        if tables == 2 {
+            assert_eq!(count("users_1").await, 0);
+        }
+    }
     connection.close().await.unwrap();
     assert_eq!(server.stop().await, 0);
     let clean = format!(

@@ -2,6 +2,7 @@
 
 use crate::support::Backend;
 use crate::support::server::{Instance, run};
+use crate::support::tables::texts;
 use crate::{document, head, lines, on_both_databases};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -162,7 +163,7 @@ async fn a_log_that_cannot_be_read_is_told_in_one_line(backend: Backend) {
     };
     database.forge("\"ProviderConfigured\"", "\"ProviderDreamt\"").await;
     for arguments in [&[][..], &["--diff", "1", "12"], &["--stream", "identity_provider/instance"]] {
-        assert!(said(arguments).await.contains("cannot be read"), "{arguments:?}");
+        assert!(said(arguments).await.contains("is damaged"), "{arguments:?}");
     }
     let key = database.folder.path().join("master.key");
     let kept = std::fs::read(&key).unwrap();
@@ -177,7 +178,34 @@ async fn a_log_that_cannot_be_read_is_told_in_one_line(backend: Backend) {
     assert_eq!((code, stdout.as_str(), stderr.contains("there is no log")), (1, "", true), "{stderr}");
 }
 
+/// Nothing is made of a log that was changed, and nobody is told to.
+async fn a_log_that_is_damaged_is_folded_by_nobody(backend: Backend) {
+    for cut in [false, true] {
+        let instance = Instance::ready(backend).await;
+        let (database, flags) = (&instance.database, &instance.server.flags);
+        if cut {
+            database.cut_out(7).await;
+        } else {
+            assert!(database.forge("authlog-test", "authlog-tost").await > 0);
+        }
+        let layout = async || texts(database, "SELECT layout FROM log_head", "SELECT layout FROM log_head").await;
+        let before = layout().await;
+        for (code, arguments) in [
+            (3, &["projections", "verify"][..]),
+            (1, &["projections", "rebuild", "--all"]),
+            (1, &["replay"]),
+            (3, &["replay", "--check"]),
+        ] {
+            let (ended, _, stderr) = run(flags, arguments).await;
+            assert_eq!(ended, code, "{arguments:?}: {stderr}");
+            assert!(code == 3 && arguments[0] == "replay" || stderr.contains("`authlog replay --check`"), "{stderr}");
+        }
+        assert_eq!(layout().await, before);
+    }
+}
+
 on_both_databases!(
+    a_log_that_is_damaged_is_folded_by_nobody,
     any_past_position_shows_what_the_api_showed_then,
     a_stream_is_stepped_through_with_what_each_event_changed,
     two_moments_differ_by_what_happened_between_them,

@@ -76,6 +76,18 @@ impl TestDatabase {
         }
     }
 
+    /// Takes one event out of the log, as only the owner of the database can.
+    pub async fn cut_out(&self, position: i64) {
+        let mut connection = SecondConnection::open(self).await;
+        connection
+            .run(match &connection {
+                SecondConnection::Sqlite(_) => "DROP TRIGGER events_never_vanish",
+                SecondConnection::Postgres(_) => "ALTER TABLE events DISABLE TRIGGER events_never_change",
+            })
+            .await;
+        assert_eq!(connection.run(&format!("DELETE FROM events WHERE position = {position}")).await, 1);
+    }
+
     /// Takes the whole database away from the service: PostgreSQL ends and refuses its connections; a SQLite file
     /// loses every table that the service asks for.
     pub async fn take_away(&self) {

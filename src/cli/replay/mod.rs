@@ -8,7 +8,7 @@ use aggregates::StreamId;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Failure, line, precise_time};
+use super::output::{Failure, line, note, precise_time};
 use super::show::past;
 use crate::clock::Clock;
 use crate::log::past::Past;
@@ -37,7 +37,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, num_args = 2, value_names = ["FROM", "TO"], conflicts_with_all = ["at", "position", "stream"])]
     diff: Option<Vec<Moment>>,
     /// Which events decide how a user, a session or an API token is: its stream, its id, or a user's address
-    #[arg(long, value_name = "USER|SESSION|TOKEN", conflicts_with_all = ["stream", "diff"])]
+    #[arg(long, value_name = "USER|SESSION|TOKEN", conflicts_with_all = ["stream", "step", "diff"])]
     why: Option<Name>,
     /// Fold the whole log by the rules its events were decided by; tell of every event they do not allow (exit code 3)
     #[arg(long, conflicts_with_all = ["at", "position", "stream", "diff", "why"])]
@@ -98,8 +98,12 @@ async fn diff(past: &Past, moments: &[Moment], json: bool) -> Result<(), Failure
     let [from, to] = moments else { return Err(Failure::usage("--diff takes two moments")) };
     let before = shown(past, from.resolve(past, Clock.now()).await?).await?;
     let after = shown(past, to.resolve(past, Clock.now()).await?).await?;
-    for difference in differences(&before, &after) {
-        print_difference(&difference, json)?;
+    let differences = differences(&before, &after);
+    for difference in &differences {
+        print_difference(difference, json)?;
+    }
+    if differences.is_empty() {
+        note("No difference.");
     }
     Ok(())
 }
