@@ -37,14 +37,24 @@ impl Event {
         event_version: &str,
         payload: &str,
     ) -> Result<Self, EventDecodeError> {
-        Self::decode_by(LIFTS, aggregate_type, event_type, event_version, payload)
+        Self::decode_with(LIFTS, aggregate_type, event_type, event_version, payload)
     }
 
-    /// The same by other steps than those there are.
+    /// The same with steps of versions before the first, which those there are follow.
     ///
     /// # Errors
     /// As [`Event::decode`].
     pub fn decode_by(
+        earlier: &[Lift],
+        aggregate_type: &str,
+        event_type: &str,
+        event_version: &str,
+        payload: &str,
+    ) -> Result<Self, EventDecodeError> {
+        Self::decode_with(&[earlier, LIFTS].concat(), aggregate_type, event_type, event_version, payload)
+    }
+
+    fn decode_with(
         lifts: &[Lift],
         aggregate_type: &str,
         event_type: &str,

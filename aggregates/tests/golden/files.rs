@@ -104,7 +104,7 @@ fn every_event_has_the_shape_that_was_recorded_for_its_version() {
         let recorded = fs::read_to_string(folder().join(&file)).unwrap_or_default();
         assert_eq!(
             shape, recorded,
-            "{event_type} has another shape than tests/golden/{file} says: it needs a new version. {GUIDE}"
+            "{event_type} has another shape than tests/golden/{file} says: if that is released, the event needs a new version. {GUIDE}"
         );
     }
 }
