@@ -10,6 +10,7 @@ use postgres_es::PostgresEventRepository;
 use sqlite_es::SqliteEventRepository;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+use tokio::sync::Semaphore;
 
 use super::connection::{postgres_options, sqlite_options};
 use super::dialect::Dialect;
@@ -45,9 +46,30 @@ impl From<i64> for Arg {
     }
 }
 
-/// A pool of connections that read.
+/// Calls that read, or wait for a connection to read with, a process; the next is refused at once.
+pub const READS_AT_ONCE: usize = 512;
+
+/// There is no room for one more call that reads.
+#[derive(Debug, thiserror::Error)]
+#[error("{READS_AT_ONCE} calls are reading already")]
+pub struct Overloaded;
+
+impl Overloaded {
+    /// Whether it is the cause of what the database is said to have answered.
+    pub fn is_cause_of(error: &sqlx::Error) -> bool {
+        matches!(error, sqlx::Error::AnyDriverError(cause) if cause.is::<Self>())
+    }
+}
+
+/// A pool of connections that read, and the room before it.
 #[derive(Clone, Debug)]
-pub enum Database {
+pub struct Database {
+    pool: Pool,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Clone, Debug)]
+enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
@@ -66,41 +88,47 @@ pub struct Loaded<A> {
 pub enum LoadError {
     #[error("the database failed: {0}")]
     Store(Arc<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     #[error("the stream {stream} cannot be read: {reason}")]
     Unreadable { stream: StreamId, reason: String },
 }
 
 impl Database {
-    /// Opens a SQLite file for reading; it must be there.
-    pub fn sqlite(file: &Path) -> Self {
+    fn new(pool: Pool) -> Self {
+        Self { pool, room: Arc::new(Semaphore::new(READS_AT_ONCE)) }
+    }
+
+    /// Opens a SQLite file for reading, by so many connections; it must be there.
+    pub fn sqlite(file: &Path, connections: u32) -> Self {
         let options = sqlite_options(file).read_only(true).create_if_missing(false);
-        Self::Sqlite(
+        Self::new(Pool::Sqlite(
             SqlitePoolOptions::new()
-                .max_connections(SQLITE_READERS)
+                .max_connections(connections)
                 .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
                 // There is no server that could have gone away meanwhile.
                 .test_before_acquire(false)
                 .connect_lazy_with(options),
-        )
+        ))
     }
 
-    /// Connects to PostgreSQL when first asked.
+    /// Connects to PostgreSQL when first asked, by so many connections.
     ///
     /// # Errors
     /// When the URL is not one of PostgreSQL.
-    pub fn postgres(url: &str) -> sqlx::Result<Self> {
+    pub fn postgres(url: &str, connections: u32) -> sqlx::Result<Self> {
         let pool = PgPoolOptions::new()
-            .max_connections(POSTGRES_CONNECTIONS)
+            .max_connections(connections)
             .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
             // An answer of several parts comes in their order as long as one process gives it.
             .connect_lazy_with(postgres_options(url)?.options([("max_parallel_workers_per_gather", "0")]));
-        Ok(Self::Postgres(pool))
+        Ok(Self::new(Pool::Postgres(pool)))
     }
 
     pub fn dialect(&self) -> Dialect {
-        match self {
-            Self::Sqlite(_) => Dialect::Sqlite,
-            Self::Postgres(_) => Dialect::Postgres,
+        match self.pool {
+            Pool::Sqlite(_) => Dialect::Sqlite,
+            Pool::Postgres(_) => Dialect::Postgres,
         }
     }
 
@@ -109,15 +137,16 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn texts(&self, sql: &str, args: &[Arg]) -> sqlx::Result<Vec<String>> {
-        match self {
-            Self::Sqlite(pool) => {
+        let _room = self.room.try_acquire().map_err(|_| sqlx::Error::AnyDriverError(Overloaded.into()))?;
+        match &self.pool {
+            Pool::Sqlite(pool) => {
                 let query = args.iter().fold(sqlx::query_scalar(sql), |query, arg| match arg {
                     Arg::Text(text) => query.bind(text.clone()),
                     Arg::Integer(number) => query.bind(*number),
                 });
                 query.fetch_all(pool).await
             }
-            Self::Postgres(pool) => {
+            Pool::Postgres(pool) => {
                 let query = args.iter().fold(sqlx::query_scalar(sql), |query, arg| match arg {
                     Arg::Text(text) => query.bind(text.clone()),
                     Arg::Integer(number) => query.bind(*number),
@@ -136,14 +165,15 @@ impl Database {
         A: Aggregate,
         A::Event: DomainEvent,
     {
+        let _room = self.room.try_acquire().map_err(|_| Overloaded)?;
         let id = stream.aggregate_id.as_str();
-        let context = match self {
-            Self::Sqlite(pool) => {
+        let context = match &self.pool {
+            Pool::Sqlite(pool) => {
                 let repository = SqliteEventRepository::new(pool.clone());
                 let store = PersistedEventStore::<_, A>::new_event_store(repository).with_upcasters(upcasters());
                 store.load_aggregate(id).await
             }
-            Self::Postgres(pool) => {
+            Pool::Postgres(pool) => {
                 let repository = PostgresEventRepository::new(pool.clone());
                 let store = PersistedEventStore::<_, A>::new_event_store(repository).with_upcasters(upcasters());
                 store.load_aggregate(id).await
@@ -168,9 +198,9 @@ impl Database {
 
     /// Closes the pool when its connections are back.
     pub async fn close(&self) {
-        match self {
-            Self::Sqlite(pool) => pool.close().await,
-            Self::Postgres(pool) => pool.close().await,
+        match &self.pool {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
         }
     }
 }

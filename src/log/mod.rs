@@ -38,6 +38,7 @@ mod wipe;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aggregates::{Event, KeyId, StreamId};
 use cqrs_es::{Aggregate, DomainEvent};
@@ -46,7 +47,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 pub use codec::{CodecError, Keys, SealedEvent, keys_of, seal};
-pub use database::{Arg, Database, LoadError, Loaded};
+pub use database::{Arg, Database, LoadError, Loaded, Overloaded, READS_AT_ONCE};
 pub use head::{Head, Layout, TableState};
 pub use keyring::{KeyRow, Keyring, KeyringError};
 pub use nodes::{LONGEST_LEASE, NodeMemory, Nodes, Own};
@@ -67,6 +68,7 @@ use writer::Job;
 #[derive(Clone)]
 pub struct Log {
     reader: Reader,
+    probe: Database,
     keyring: Keyring,
     hasher: KeyedHasher,
     instance_keys: Arc<InstanceKeys>,
@@ -244,6 +246,15 @@ impl Log {
     /// What can be read without writing.
     pub fn read(&self) -> &Reader {
         &self.reader
+    }
+
+    /// The head, read by a connection of its own within `limit`, so that whoever asks how things are waits behind nobody.
+    ///
+    /// # Errors
+    /// When the database fails or does not answer in time.
+    pub async fn probe(&self, limit: Duration) -> sqlx::Result<Head> {
+        let answer = tokio::time::timeout(limit, reader::read_head(&self.probe)).await;
+        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// Tells when this process has committed more events.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::beside::Beside;
 use super::codec::{self, CodecError, Keys};
 use super::connection::{WriteConnection, WriteTarget, postgres_options, sqlite_options};
-use super::database::Database;
+use super::database::{Database, POSTGRES_CONNECTIONS, SQLITE_READERS};
 use super::group::{Dated, Group, GroupError};
 use super::head::Head;
 use super::keyring::{Keyring, KeyringError};
@@ -115,8 +115,16 @@ impl Location {
     /// When the URL is not one of PostgreSQL.
     pub fn database(&self) -> sqlx::Result<Database> {
         match self {
-            Self::Sqlite { file } => Ok(Database::sqlite(file)),
-            Self::Postgres { url } => Database::postgres(url.expose_secret()),
+            Self::Sqlite { file } => Ok(Database::sqlite(file, SQLITE_READERS)),
+            Self::Postgres { url } => Database::postgres(url.expose_secret(), POSTGRES_CONNECTIONS),
+        }
+    }
+
+    /// One connection of its own, for whoever asks whether the database is there and must not wait behind others.
+    fn probe(&self) -> sqlx::Result<Database> {
+        match self {
+            Self::Sqlite { file } => Ok(Database::sqlite(file, 1)),
+            Self::Postgres { url } => Database::postgres(url.expose_secret(), 1),
         }
     }
 }
@@ -177,6 +185,7 @@ pub async fn open(
     let handle = writer.start(jobs)?;
     let log = Log {
         reader: Reader::new(database, head.layout),
+        probe: location.probe()?,
         keyring,
         hasher,
         instance_keys: Arc::new(instance_keys),

@@ -14,9 +14,9 @@ use projections::{ActorRef, ApiTokenRow, IdentityProviderRow, SessionRow, UserRo
 
 use super::decision::{Decide, Decision};
 use super::memory::{Memory, Shelf, Used};
-use super::{CallContext, Service};
+use super::{CallContext, Service, overloaded};
 use crate::error::{ApiError, ErrorCode};
-use crate::log::Arg;
+use crate::log::{Arg, Overloaded};
 use crate::settings::Seconds;
 
 /// What API tokens begin with.
@@ -128,6 +128,10 @@ pub(crate) fn session_expired() -> ApiError {
 
 /// A database that failed while a session was opened or checked.
 pub(crate) fn session_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApiError {
+    let error = error.into();
+    if error.downcast_ref().is_some_and(Overloaded::is_cause_of) {
+        return overloaded();
+    }
     ApiError::new(ErrorCode::SessionError).with_message("The session could not be checked; try again.").caused_by(error)
 }
 

@@ -9,7 +9,8 @@ use projections::{ActorRef, ClaimKind, Metadata, ReadModels};
 use uuid::Uuid;
 
 use super::{
-    CallContext, MAX_USER_AGENT_CHARACTERS, Memory, RememberedStreams, Service, encryption_error, store_error,
+    CallContext, MAX_USER_AGENT_CHARACTERS, Memory, RememberedStreams, Service, encryption_error, overloaded,
+    store_error,
 };
 use crate::error::{ApiError, ErrorCode};
 use crate::keys::Key;
@@ -296,9 +297,7 @@ fn append_error(error: AppendError) -> ApiError {
         AppendError::Unknown => {
             store_error(error).with_message("It is not known whether this was done; look before you try again.")
         }
-        AppendError::Overloaded => {
-            ApiError::new(ErrorCode::Unavailable).with_message("The service is busy; try again.")
-        }
+        AppendError::Overloaded => overloaded(),
         AppendError::Superseded => ApiError::new(ErrorCode::Unavailable)
             .with_message("Another release of authlog has taken over; this one takes no more changes."),
         AppendError::Closed => ApiError::new(ErrorCode::Unavailable).with_message("The service is shutting down."),
@@ -308,6 +307,7 @@ fn append_error(error: AppendError) -> ApiError {
 pub(crate) fn load_error(error: LoadError) -> ApiError {
     match error {
         LoadError::Store(_) => store_error(error),
+        LoadError::Overloaded(_) => overloaded(),
         LoadError::Unreadable { .. } => {
             ApiError::new(ErrorCode::InternalError).with_message("A record could not be read.").caused_by(error)
         }

@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::{ApiError, ErrorCode};
-use crate::log::Log;
+use crate::log::{Log, Overloaded};
 use crate::oidc::OidcClient;
 use crate::settings::Settings;
 
@@ -163,7 +163,16 @@ fn month_of(time: UnixSeconds) -> String {
 
 /// A database that failed while a call needed it.
 pub(crate) fn store_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApiError {
+    let error = error.into();
+    if error.downcast_ref().is_some_and(Overloaded::is_cause_of) {
+        return overloaded();
+    }
     ApiError::new(ErrorCode::StoreError).with_message("The database failed; try again.").caused_by(error)
+}
+
+/// More calls than can be answered in a reasonable time. Each has its line in the access log; none has one more.
+pub(crate) fn overloaded() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable).with_message("The service is busy; try again.")
 }
 
 /// A key that could not be found or used for sealing.

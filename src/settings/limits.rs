@@ -27,6 +27,8 @@ pub const CONNECTION_AGE: Duration = Duration::from_secs(10 * 60);
 pub const DRAIN: Duration = Duration::from_secs(20);
 /// Sources whose rate is counted one by one; beyond that, neighbours are counted together. 20,000.
 pub const RATE_SOURCES: usize = 20_000;
+/// The database has so long to answer `/readyz`. 1 s.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Hops of `X-Forwarded-For` that are looked at, from the right. 32.
 pub const FORWARDED_HOPS: usize = 32;
 /// A bearer token. 512 bytes.

@@ -18,6 +18,7 @@ mod exports;
 mod house;
 mod npm;
 mod origins;
+mod overload;
 mod replay;
 mod sessions;
 mod settings;

@@ -42,6 +42,7 @@ fn every_bound_stands_in_the_docs_with_its_value() {
         ("HEAD_BYTES", kib(limits::HEAD_BYTES)),
         ("HEADER_LINES", limits::HEADER_LINES.to_string()),
         ("STREAMS_PER_CONNECTION", limits::STREAMS_PER_CONNECTION.to_string()),
+        ("PROBE_TIMEOUT", seconds(limits::PROBE_TIMEOUT)),
         ("CONNECTIONS", limits::CONNECTIONS.to_string()),
         ("CONNECTIONS_PER_SOURCE", limits::CONNECTIONS_PER_SOURCE.to_string()),
         ("CONNECTION_AGE", seconds(limits::CONNECTION_AGE)),

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::http::Json;
 use crate::service::Service;
+use crate::settings::limits::PROBE_TIMEOUT;
 
 #[derive(Serialize, ToSchema)]
 pub struct HealthAnswer {
@@ -48,7 +49,7 @@ pub struct ReadyAnswer {
 )]
 pub async fn readyz(State(service): State<Service>) -> Response {
     let writer = service.log.takes_units();
-    let answer = match service.log.read().read_head().await {
+    let answer = match service.log.probe(PROBE_TIMEOUT).await {
         Ok(head) => {
             let aside = head.layout.0.keys().filter(|name| head.layout.is_aside(name)).cloned();
             let aside: Vec<String> = aside.chain(head.layout.foreign().map(str::to_owned)).collect();
