@@ -5,6 +5,8 @@ pub mod cli;
 pub mod clock;
 pub mod data_dir;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod items;
 pub mod keys;

@@ -25,7 +25,7 @@ impl Bearer {
         self.0.expose_secret()
     }
 
-    fn read(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+    pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         match (values.next(), values.next()) {
             (None, _) => Ok(None),

@@ -64,7 +64,7 @@ async fn read(body: Body, limit: Duration) -> Result<axum::body::Bytes, ApiError
     })
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // A derived struct would also take its fields as an array, in the order of our source.
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {

@@ -15,6 +15,8 @@ pub mod cors;
 mod docs_page;
 mod fallback;
 mod finishing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 pub mod metrics;
 mod observe;

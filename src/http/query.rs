@@ -22,7 +22,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
         .map_err(|error| ApiError::invalid_input(sentence(error.path(), error.inner())))
@@ -37,11 +37,14 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let text = Path::<String>::from_request_parts(parts, state).await;
-        text.ok()
-            .filter(|Path(text)| text.len() == uuid::fmt::Hyphenated::LENGTH)
-            .and_then(|Path(text)| Uuid::try_parse(&text).ok())
-            .map(Self)
-            .ok_or_else(|| ErrorCode::NotFound.into())
+        text.ok().and_then(|Path(text)| Self::read(&text)).ok_or_else(|| ErrorCode::NotFound.into())
+    }
+}
+
+impl PathId {
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH);
+        id.map(Self)
     }
 }
 

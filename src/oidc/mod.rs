@@ -13,6 +13,8 @@ mod addresses;
 mod cache;
 mod claims;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod issuer;
 mod json;

@@ -7,7 +7,9 @@ use openidconnect::core::{
     CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode,
     CoreResponseType, CoreSubjectIdentifierType,
 };
-use openidconnect::{AdditionalProviderMetadata, AuthType, DiscoveryError, JsonWebKeySetUrl, ProviderMetadata};
+use openidconnect::{
+    AdditionalProviderMetadata, AuthType, DiscoveryError, HttpRequest, HttpResponse, JsonWebKeySetUrl, ProviderMetadata,
+};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -76,11 +78,19 @@ type Metadata = ProviderMetadata<
 /// Fetches the discovery document and the keys. The endpoints are usable; whether a key is, may be asked.
 pub(super) async fn fetch(http: &Arc<HttpClient>, issuer: &IssuerUrl) -> Result<Provider, FetchFailure> {
     http.reload().await?;
+    Ok(discover(issuer, http.caller(plain_http(issuer))).await?)
+}
+
+/// The same by whatever brings the documents.
+pub(super) async fn discover<S, A>(issuer: &IssuerUrl, send: S) -> Result<Provider, DiscoveryProblem>
+where
+    S: Fn(HttpRequest) -> A + Send + 'static,
+    A: Future<Output = Result<HttpResponse, HttpProblem>> + Send + 'static,
+{
     let expected = openidconnect::IssuerUrl::new(issuer.as_str().to_owned())
         .map_err(|error| DiscoveryProblem::Issuer(error.to_string()))?;
-    let send = http.caller(plain_http(issuer));
     let metadata = Metadata::discover_async(expected, &send).await.map_err(problem)?;
-    Ok(judge(issuer, &metadata)?)
+    judge(issuer, &metadata)
 }
 
 /// Fetches the keys alone.

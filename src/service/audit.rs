@@ -8,6 +8,7 @@ use projections::{AuditRow, UserRow};
 use super::users::like_pattern;
 use super::{Order, Service, Slice, store_error};
 use crate::error::{ApiError, ErrorCode};
+use crate::keys::Key;
 use crate::log::Arg;
 
 /// By what the trail is ordered.
@@ -142,17 +143,26 @@ impl Service {
     /// # Errors
     /// `internal_error` when the operating system gives no random bytes.
     pub fn seal_cursor(&self, position: i64, order: Order) -> Result<String, ApiError> {
-        let sealed = self.log.instance_keys().cursors.seal(order.sql().as_bytes(), &position.to_be_bytes());
-        sealed
+        sealed_cursor(&self.log.instance_keys().cursors, position, order)
             .map_err(|error| ApiError::new(ErrorCode::InternalError).with_message("No random bytes.").caused_by(error))
     }
 
     /// # Errors
     /// `invalid_input` for anything but a cursor of the same direction.
     pub fn open_cursor(&self, cursor: &str, order: Order) -> Result<i64, ApiError> {
-        let opened = self.log.instance_keys().cursors.open(order.sql().as_bytes(), cursor).ok();
-        let bytes = opened.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        let opened = opened_cursor(&self.log.instance_keys().cursors, cursor, order);
         let invalid = || ApiError::new(ErrorCode::InvalidInput).with_message("The cursor is not one of this list.");
-        bytes.map(i64::from_be_bytes).ok_or_else(invalid)
+        opened.ok_or_else(invalid)
     }
+}
+
+/// A position, authenticated for lists of this order.
+pub(crate) fn sealed_cursor(key: &Key, position: i64, order: Order) -> Result<String, getrandom::Error> {
+    key.seal(order.sql().as_bytes(), &position.to_be_bytes())
+}
+
+/// The position that was sealed, `None` for anything else.
+pub(crate) fn opened_cursor(key: &Key, cursor: &str, order: Order) -> Option<i64> {
+    let opened = key.open(order.sql().as_bytes(), cursor).ok()?;
+    <[u8; 8]>::try_from(opened).ok().map(i64::from_be_bytes)
 }

@@ -60,11 +60,13 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, how: Build, end: End) ->
     let [authlog, devidp] = build(workspace, guard, how)?;
     let folder = guard.folder("demo")?;
     let provider = start_provider(guard, &devidp, &folder.path)?;
-    let service = start_service(guard, &authlog, &folder.path, end)?;
-    walk::walk(&service.about, &provider.about).map_err(|failure| {
-        let log = fs::read_to_string(&service.server.log).unwrap_or_default();
-        Failure::new(format!("{failure}\nthe end of the service's own output:\n{}", tail(&log)))
-    })?;
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let port = match end {
+        End::AtCtrlC if is_free(USUAL_PORT) => USUAL_PORT,
+        _ => free_port()?,
+    };
+    let service = start_service(guard, &authlog, &folder.path, port, None)?;
+    walk::walk(&service.about, &provider.about).map_err(|failure| service.explain(&failure))?;
     if end == End::AtCtrlC {
         keep_running(service, &provider)?;
     }
@@ -83,7 +85,7 @@ fn keep_running(mut service: Running<Service>, provider: &Running<Provider>) -> 
 }
 
 /// The dev profile: a cold release build of the same takes several times as long.
-fn build(workspace: &Workspace, guard: &Guard, how: Build) -> Result<[PathBuf; 2], Failure> {
+pub(crate) fn build(workspace: &Workspace, guard: &Guard, how: Build) -> Result<[PathBuf; 2], Failure> {
     println!("building authlog and devidp (minutes the first time)");
     let mut command = workspace.cargo();
     command
@@ -113,9 +115,17 @@ fn build(workspace: &Workspace, guard: &Guard, how: Build) -> Result<[PathBuf; 2
 }
 
 /// A server of ours, and what the walk has to know about it.
-struct Running<'g, T> {
-    about: T,
+pub(crate) struct Running<'g, T> {
+    pub(crate) about: T,
     server: Server<'g>,
+}
+
+impl<T> Running<'_, T> {
+    /// A failure, and what the server said before it.
+    pub(crate) fn explain(&self, failure: &Failure) -> Failure {
+        let log = fs::read_to_string(&self.server.log).unwrap_or_default();
+        Failure::new(format!("{failure}\nthe end of the service's own output:\n{}", tail(&log)))
+    }
 }
 
 struct Server<'g> {
@@ -149,7 +159,11 @@ impl<'g> Server<'g> {
     }
 }
 
-fn start_provider<'g>(guard: &'g Guard, binary: &Path, folder: &Path) -> Result<Running<'g, Provider>, Failure> {
+pub(crate) fn start_provider<'g>(
+    guard: &'g Guard,
+    binary: &Path,
+    folder: &Path,
+) -> Result<Running<'g, Provider>, Failure> {
     let mut command = Command::new(binary);
     command.args(["--listen", "127.0.0.1:0"]);
     let mut server = Server::start(guard, &mut command, folder.join("devidp.log"))?;
@@ -166,23 +180,23 @@ fn first_address(output: &str) -> Option<String> {
     Some(output[start..start + end].to_owned())
 }
 
-fn start_service<'g>(
+/// On SQLite in the folder, or on the database of the URL.
+pub(crate) fn start_service<'g>(
     guard: &'g Guard,
     binary: &Path,
     folder: &Path,
-    end: End,
+    port: u16,
+    database_url: Option<&str>,
 ) -> Result<Running<'g, Service>, Failure> {
-    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let port = match end {
-        End::AtCtrlC if is_free(USUAL_PORT) => USUAL_PORT,
-        _ => free_port()?,
-    };
     let url = format!("http://127.0.0.1:{port}");
     let data_folder = folder.join("authlog-data");
-    let about = Service { url, binary: binary.to_owned(), data_folder };
+    let database_url = database_url.map(str::to_owned);
+    let about = Service { url, binary: binary.to_owned(), data_folder, database_url };
     let Service { url, .. } = &about;
     let listen = format!("127.0.0.1:{port}");
     let mut command = about.command(&["serve", "--listen", &listen, "--public-url", url]);
+    // One caller makes all the calls.
+    command.env("AUTHLOG_PUBLIC_CALLS_PER_MINUTE", "0");
     let mut server = Server::start(guard, &mut command, folder.join("authlog.log"))?;
     let ready = Request { method: "GET", url: &format!("{url}/readyz"), bearer: None, body: None };
     server.wait_until_ready("authlog", |_| http::send(ready).ok().filter(|response| response.status == 200))?;

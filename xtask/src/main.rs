@@ -5,8 +5,10 @@
 //! process and folder is known to a [`guard`], which outlives even a killed `xtask`.
 
 mod bench;
+mod contract;
 mod demo;
 mod failure;
+mod fuzz;
 mod generate;
 mod guard;
 mod http;
@@ -63,6 +65,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Make up the log of an instance that has run for months, in an empty directory or database.
     Generate(generate::GenerateArgs),
+    /// Feed made-up input to everything that reads what strangers send, a minute each.
+    Fuzz(fuzz::FuzzArgs),
     /// Compare the dependencies with the public advisory database (needs the network).
     Audit,
     /// Internal: wait for the starting process to end, then tidy up after it.
@@ -96,6 +100,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Bench(args) => bench::run(&workspace, &guard, &args)?,
         Command::Generate(args) => generate::run(&workspace, &guard, &args)?,
+        Command::Fuzz(args) => return fuzz::run(&workspace, &guard, &args),
         Command::Audit => {
             let deny = tools::CARGO_DENY.find_or_install(&workspace, &guard)?;
             guard.run(workspace.tool(&deny).args(["check", "advisories"]))?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use crate::contract;
 use crate::demo;
 use crate::failure::{Failure, While};
 use crate::guard::Guard;
@@ -33,6 +34,8 @@ pub(crate) enum StepName {
     Doctests,
     /// cargo xtask demo --once
     Demo,
+    /// Schemathesis: calls made up from the OpenAPI document, on both databases, answered as it says
+    Contract,
 }
 
 impl StepName {
@@ -112,6 +115,10 @@ impl Session<'_> {
             StepName::Demo => {
                 demo::run(self.workspace, self.guard, demo::Build::WithTests, demo::End::AfterTheWalk)?;
                 Ok(String::new())
+            }
+            StepName::Contract => {
+                let (workspace, guard) = (self.workspace, self.guard);
+                contract::run(workspace, guard, &self.cluster()?.url)
             }
         }
     }

@@ -25,6 +25,8 @@ pub(crate) const CARGO_NEXTEST: Tool = Tool {
 
 pub(crate) const CARGO_DENY: Tool = Tool { package: "cargo-deny", version: "0.20.2", default_features: true };
 
+pub(crate) const CARGO_FUZZ: Tool = Tool { package: "cargo-fuzz", version: "0.13.2", default_features: true };
+
 impl Tool {
     /// Where the tool is; it is compiled first if need be, which takes minutes, once.
     pub(crate) fn find_or_install(&self, workspace: &Workspace, guard: &Guard) -> Result<PathBuf, Failure> {
@@ -82,6 +84,25 @@ pub(crate) fn check_components(workspace: &Workspace) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Fuzzing instruments what it compiles, which only a nightly compiler does.
+pub(crate) fn check_nightly(workspace: &Workspace) -> Result<(), Failure> {
+    let mut command = workspace.tool("rustup");
+    command.args(["run", "nightly", "rustc", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if command.status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(Failure::new("a nightly toolchain is missing: rustup toolchain install nightly --profile minimal"))
+}
+
+/// libFuzzer is C++.
+pub(crate) fn check_cpp_compiler() -> Result<(), Failure> {
+    let runs = Command::new("c++").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if runs.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(Failure::new("a C++ compiler is missing: install the package g++"))
 }
 
 /// Names the package to install: it belongs to the system. The tests of crashes watch what the server asks of the kernel.

@@ -19,6 +19,8 @@ pub(crate) struct Service {
     pub(crate) url: String,
     pub(crate) binary: PathBuf,
     pub(crate) data_folder: PathBuf,
+    /// Of PostgreSQL; SQLite in the data folder without it.
+    pub(crate) database_url: Option<String>,
 }
 
 impl Service {
@@ -31,6 +33,9 @@ impl Service {
             }
         }
         command.args(subcommand).arg("--data-dir").arg(&self.data_folder);
+        if let Some(url) = &self.database_url {
+            command.env("AUTHLOG_DATABASE_URL", url);
+        }
         if let Some(folder) = self.data_folder.parent() {
             // Where there is no authlog.toml.
             command.current_dir(folder);
@@ -60,18 +65,18 @@ const BOB: Person = Person { account: "bob", email: "bob@example.com", role: "de
 /// Walks it; an error names the step and shows the whole answer.
 pub(crate) fn walk(service: &Service, provider: &Provider) -> Result<(), Failure> {
     let mut walk = Walk { service, steps: 0 };
-    let setup_session = walk.open_setup()?;
-    walk.configure(provider, &setup_session)?;
-    walk.become_owner(&setup_session)?;
-    walk.complete(&setup_session)?;
-    let owner = walk.sign_in(ALICE)?;
-    walk.invite_bob(&owner)?;
+    let owner = walk.set_up(provider)?;
     let developer = walk.sign_in(BOB)?;
     walk.refuse_the_audit_log(&developer)?;
     walk.read_the_audit_log(&owner)?;
     walk.read_the_log()?;
     println!("\nEvery answer was as expected.");
     Ok(())
+}
+
+/// Goes as far as a ready instance with somebody invited; the answer is the owner's session token.
+pub(crate) fn set_up(service: &Service, provider: &Provider) -> Result<String, Failure> {
+    Walk { service, steps: 0 }.set_up(provider)
 }
 
 struct Walk<'a> {
@@ -93,6 +98,16 @@ struct Expected<'a> {
 }
 
 impl Walk<'_> {
+    fn set_up(&mut self, provider: &Provider) -> Result<String, Failure> {
+        let setup_session = self.open_setup()?;
+        self.configure(provider, &setup_session)?;
+        self.become_owner(&setup_session)?;
+        self.complete(&setup_session)?;
+        let owner = self.sign_in(ALICE)?;
+        self.invite_bob(&owner)?;
+        Ok(owner)
+    }
+
     fn open_setup(&mut self) -> Result<String, Failure> {
         self.say("an empty instance waits for its setup");
         let status = self.get(

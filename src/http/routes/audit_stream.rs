@@ -62,7 +62,7 @@ pub async fn stream(
 }
 
 /// The position that the caller has come to.
-fn begin_after(headers: &HeaderMap, query: StreamQuery) -> Result<i64, ApiError> {
+pub(super) fn begin_after(headers: &HeaderMap, query: StreamQuery) -> Result<i64, ApiError> {
     let mut ids = headers.get_all(LAST_EVENT_ID).iter();
     match (ids.next(), ids.next(), query.since_position) {
         (Some(id), None, _) => position(id.to_str().ok()).ok_or("`Last-Event-ID`"),

@@ -5,6 +5,8 @@
 pub mod api_tokens;
 pub mod audit;
 pub mod audit_stream;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod page;
 pub mod provider;
 pub mod replay;

@@ -21,7 +21,7 @@ pub struct MomentQuery {
 }
 
 impl MomentQuery {
-    fn moment(&self) -> Result<Option<Moment>, ApiError> {
+    pub(super) fn moment(&self) -> Result<Option<Moment>, ApiError> {
         match (&self.at, self.position) {
             (Some(_), Some(_)) => Err(ApiError::invalid_input("`at` and `position` do not go together.")),
             (Some(at), None) => {
@@ -42,7 +42,7 @@ pub struct StreamQuery {
 }
 
 impl StreamQuery {
-    fn stream(&self) -> Result<Option<StreamId>, ApiError> {
+    pub(super) fn stream(&self) -> Result<Option<StreamId>, ApiError> {
         let parse = |text: &String| {
             let unknown = "`stream` is TYPE/ID, with TYPE one of setup, session, user, api_token, identity_provider.";
             text.parse::<StreamId>().map_err(|_| ApiError::invalid_input(unknown))

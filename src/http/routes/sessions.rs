@@ -18,7 +18,7 @@ pub struct WhoseQuery {
 }
 
 impl WhoseQuery {
-    fn user(&self) -> Result<Option<UserId>, ApiError> {
+    pub(super) fn user(&self) -> Result<Option<UserId>, ApiError> {
         let parse = |text: &String| {
             text.parse::<UserId>()
                 .map_err(|_| ApiError::new(ErrorCode::InvalidInput).with_message("`user_id` is a UUID."))
