@@ -4,6 +4,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+use crate::count::deserialize_count;
 use crate::event::domain_event;
 use crate::protected::present;
 use crate::{Actor, Credential, Protected, ProtectedFields, Role, TokenHash, UnixSeconds, User, UserId};
@@ -20,6 +21,7 @@ pub enum ApiTokenEvent {
         issued_at: UnixSeconds,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<UnixSeconds>,
+        #[serde(deserialize_with = "deserialize_count")]
         token_epoch: u64,
     },
     ApiTokenRevoked {

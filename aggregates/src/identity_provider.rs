@@ -4,6 +4,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+use crate::count::deserialize_count;
 use crate::event::domain_event;
 use crate::protected::present;
 use crate::{Protected, ProtectedFields};
@@ -18,15 +19,24 @@ pub enum IdentityProviderEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         client_secret: Option<Protected>,
         /// Counts configurations; a sign-in that began under another one is void.
+        #[serde(deserialize_with = "deserialize_count")]
         version: u64,
         /// Sessions opened under an earlier epoch are dead. Rises when the issuer changes.
+        #[serde(deserialize_with = "deserialize_count")]
         session_epoch: u64,
     },
     /// Ends no session: people stay signed in, nobody signs in anew.
-    ProviderRemoved { version: u64 },
+    ProviderRemoved {
+        #[serde(deserialize_with = "deserialize_count")]
+        version: u64,
+    },
     /// Sign-ins that were refused within one minute for one reason, an error code of the contract. Strangers cause these, so
     /// they are counted and not written down one by one; each minute has a stream of its own.
-    SignInsRefused { reason: String, count: u64 },
+    SignInsRefused {
+        reason: String,
+        #[serde(deserialize_with = "deserialize_count")]
+        count: u64,
+    },
 }
 
 domain_event!(IdentityProviderEvent {

@@ -7,6 +7,7 @@
 
 mod address;
 mod api_token;
+mod count;
 mod event;
 mod identity_provider;
 mod ids;
@@ -21,6 +22,7 @@ mod user;
 
 pub use address::{AddressError, EmailAddress, MAX_ADDRESS_BYTES};
 pub use api_token::{ApiToken, ApiTokenCommand, ApiTokenError, ApiTokenEvent};
+pub use count::MAX_COUNT;
 pub use event::{Event, EventDecodeError};
 pub use identity_provider::{
     IdentityProvider, IdentityProviderCommand, IdentityProviderError, IdentityProviderEvent, ProviderState,

@@ -7,6 +7,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+use crate::count::deserialize_count;
 use crate::event::domain_event;
 use crate::{IdentityProvider, Protected, ProtectedFields, Role, TokenHash, UnixSeconds, User, UserId};
 
@@ -52,12 +53,16 @@ pub enum SessionEvent {
         token_hash: TokenHash,
         opened_at: UnixSeconds,
         expires_at: UnixSeconds,
+        #[serde(deserialize_with = "deserialize_count")]
         user_epoch: u64,
+        #[serde(deserialize_with = "deserialize_count")]
         provider_epoch: u64,
     },
     /// The session stays although all others of its user or of the instance end: it moves to the new epochs.
     SessionKept {
+        #[serde(deserialize_with = "deserialize_count")]
         user_epoch: u64,
+        #[serde(deserialize_with = "deserialize_count")]
         provider_epoch: u64,
     },
     SessionSignedOut {},

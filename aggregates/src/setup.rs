@@ -4,6 +4,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+use crate::count::deserialize_count;
 use crate::event::domain_event;
 use crate::protected::present;
 use crate::{InstanceId, Protected, ProtectedFields, SessionId, TokenHash, UnixSeconds, UserId};
@@ -81,6 +82,7 @@ pub enum SetupEvent {
         remote_auth_mode: RemoteAuthMode,
     },
     SetupProviderAccepted {
+        #[serde(deserialize_with = "deserialize_count")]
         provider_version: u64,
     },
     OwnerVerified {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ContentBuilder, Object, ObjectBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use crate::error::ErrorCode;
 
@@ -43,6 +44,9 @@ const COMING_BACK: &[C] = &[
     C::SessionError,
 ];
 
+/// The one operation that answers with a page.
+const PAGE: &str = "/auth/callback";
+
 /// The codes of one operation, by method and path; `None` for one that is not in the table.
 pub fn of(method: &str, path: &str) -> Option<Vec<ErrorCode>> {
     let parts: &[&[C]] = match (method, path) {
@@ -75,7 +79,7 @@ pub fn of(method: &str, path: &str) -> Option<Vec<ErrorCode>> {
         ("POST", "/v1/auth/oidc/callback") => {
             &[ALWAYS, BODY, CHANGE, PROVIDER, COMING_BACK, &[C::SetupIncomplete, C::RateLimited]]
         }
-        ("GET", "/auth/callback") => {
+        ("GET", PAGE) => {
             &[ALWAYS, CHANGE, PROVIDER, COMING_BACK, &[C::InvalidInput, C::SetupIncomplete, C::RateLimited]]
         }
         ("GET", "/v1/users/me") => &[ALWAYS, CALLER],
@@ -116,12 +120,21 @@ pub fn describe(document: &mut OpenApi) {
                 let words = codes.join(", ");
                 let content =
                     ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("ErrorEnvelope")))).build();
-                let response = ResponseBuilder::new().description(words).content("application/json", content).build();
+                let mut response = ResponseBuilder::new().description(words).content("application/json", content);
+                if path == PAGE {
+                    // What the page itself refuses is a page; what is refused before it is JSON.
+                    response = response.content("text/html", ContentBuilder::new().schema(Some(text())).build());
+                }
+                let response = response.build();
                 // readyz describes its own 503.
                 operation.responses.responses.entry(status).or_insert(RefOr::T(response));
             }
         }
     }
+}
+
+fn text() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).build()
 }
 
 /// The codes of an operation by status. `invalid_state` has two: 400 for a state value that is not known.

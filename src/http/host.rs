@@ -54,10 +54,11 @@ impl Hosts {
     }
 
     fn knows(&self, authority: &Authority) -> bool {
-        // The parser allows credentials and a port that is no number; browsers send neither.
+        // The parser allows credentials, and for a port what is no number or has a sign; browsers send none of them.
         let text = authority.as_str();
         let port = text.strip_prefix(authority.host());
-        if !port.is_some_and(|port| port.is_empty() || authority.port_u16().is_some()) {
+        let is_port = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok();
+        if !port.is_some_and(|port| port.is_empty() || port.strip_prefix(':').is_some_and(is_port)) {
             return false;
         }
         let host = authority.host();
@@ -117,6 +118,7 @@ mod tests {
             "localhost:",
             "localhost:x",
             "localhost:99999",
+            "localhost:+80",
             "localhost, evil.example",
             "0x7f.1",
             "2130706433",

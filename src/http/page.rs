@@ -16,7 +16,7 @@ pub struct Page {
     pub limit: u32,
     /// Items before it.
     #[serde(default, deserialize_with = "offset")]
-    #[param(default = 0)]
+    #[param(default = 0, maximum = 4_294_967_295_u32, format = Int64)]
     pub offset: u32,
 }
 

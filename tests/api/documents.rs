@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Fresh;
 use crate::support::Backend;
+use crate::support::server::Instance;
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -155,6 +156,31 @@ async fn the_served_document_lists_the_codes_of_every_operation(backend: Backend
     assert_eq!(told, all_codes().into_iter().map(str::to_owned).collect());
 }
 
+async fn the_served_document_says_how_the_page_of_a_sign_in_refuses(backend: Backend) {
+    let fresh = Fresh::start(backend).await;
+    let document = fresh.server.get("/openapi.json", None).await.ok(200);
+    let answers = &document["paths"]["/auth/callback"]["get"]["responses"];
+    let refused = fresh.server.get("/auth/callback?error=access_denied", None).await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.headers["content-type"], "text/html; charset=utf-8");
+    assert_eq!(answers["400"]["content"]["text/html"]["schema"], json!({"type": "string"}));
+}
+
+async fn the_served_document_says_how_far_an_offset_goes(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let document = instance.server.get("/openapi.json", None).await.ok(200);
+    for path in ["/v1/users", "/v1/audit-logs"] {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let offset = parameters.iter().find(|parameter| parameter["name"] == "offset").unwrap();
+        let expected = json!({"type": "integer", "format": "int64", "minimum": 0, "maximum": u32::MAX, "default": 0});
+        assert_eq!(offset["schema"], expected, "{path}");
+        let status = async |offset: u64| {
+            instance.server.get(&format!("{path}?offset={offset}"), Some(&instance.owner)).await.status.as_u16()
+        };
+        assert_eq!((status(u32::MAX.into()).await, status(u64::from(u32::MAX) + 1).await), (200, 400), "{path}");
+    }
+}
+
 async fn the_served_document_is_the_one_that_was_reviewed(backend: Backend) {
     let fresh = Fresh::start(backend).await;
     let mut document = fresh.server.get("/openapi.json", None).await.ok(200);
@@ -177,6 +203,8 @@ async fn the_docs_page_loads_nothing_from_elsewhere(backend: Backend) {
 
 on_both_databases!(
     the_served_document_lists_the_codes_of_every_operation,
+    the_served_document_says_how_the_page_of_a_sign_in_refuses,
+    the_served_document_says_how_far_an_offset_goes,
     the_served_document_is_the_one_that_was_reviewed,
     the_docs_page_loads_nothing_from_elsewhere,
 );

@@ -36,8 +36,10 @@ pub async fn list(call: Call) -> Result<Json<ApiTokensAnswer>, ApiError> {
 #[derive(Deserialize, ToSchema)]
 pub struct IssueBody {
     /// 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// `admin`, `developer` or `qa_viewer`, not higher than one's own.
+    #[schema(pattern = "^(admin|developer|qa_viewer)$")]
     role: String,
     /// Unix seconds.
     #[serde(default)]

@@ -100,8 +100,10 @@ pub(super) fn search_text(q: Option<String>) -> Result<Option<String>, ApiError>
 
 #[derive(Deserialize, ToSchema)]
 pub struct InviteBody {
+    #[schema(format = Email)]
     email: String,
     /// `admin`, `developer` or `qa_viewer`.
+    #[schema(pattern = "^(admin|developer|qa_viewer)$")]
     role: String,
 }
 
@@ -136,6 +138,7 @@ pub async fn invite(
 #[derive(Deserialize, ToSchema)]
 pub struct RoleBody {
     /// `admin`, `developer` or `qa_viewer`.
+    #[schema(pattern = "^(admin|developer|qa_viewer)$")]
     role: String,
 }
 
