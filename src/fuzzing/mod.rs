@@ -22,8 +22,10 @@ mod tests {
     use std::panic::catch_unwind;
     use std::path::{Path, PathBuf};
 
+    type Run = fn(&[u8]);
+
     /// Every target by the name of its folder.
-    const TARGETS: [(&str, fn(&[u8])); 10] = [
+    const TARGETS: [(&str, Run); 10] = [
         ("address", super::address),
         ("bearer", super::bearer),
         ("bodies", super::bodies),

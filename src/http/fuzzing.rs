@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
-use url::Url;
+use url::{Host, Url};
 
 use super::bearer::Bearer;
 use super::cors::Cors;
@@ -22,6 +22,8 @@ use crate::settings::{GlobalArgs, Settings, TrustedProxies};
 
 /// As many lines of the input become header lines.
 const MAX_LINES: usize = 64;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Tokens that were given out.
 const ISSUED: [&str; 2] = ["alog_0123456789abcdefABCDEF", "Vt9u-bq3_Kk7x~Zz.0+/A=="];
@@ -51,19 +53,19 @@ fn local() -> &'static Settings {
 }
 
 /// A header line of each line that can be one.
-fn lines(data: &[u8], name: HeaderName) -> HeaderMap {
+fn lines(data: &[u8], name: &HeaderName) -> HeaderMap {
     let values =
         data.split(|byte| *byte == b'\n').take(MAX_LINES).filter_map(|line| HeaderValue::from_bytes(line).ok());
     let mut headers = HeaderMap::new();
     for value in values {
-        headers.append(&name, value);
+        headers.append(name, value);
     }
     headers
 }
 
 /// `Authorization` headers, one a line: a token is taken from one alone, whole, and is an issued one to the letter or nobody's.
 pub fn bearer(data: &[u8]) {
-    let headers = lines(data, AUTHORIZATION);
+    let headers = lines(data, &AUTHORIZATION);
     let Ok(Some(bearer)) = Bearer::read(&headers) else { return };
     let token = bearer.expose();
     let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -81,9 +83,9 @@ pub fn bearer(data: &[u8]) {
 
 /// The same lines as `Host`, `X-Forwarded-For` and `Origin`.
 pub fn headers(data: &[u8]) {
-    host(lines(data, HOST));
-    forwarded_for(&lines(data, HeaderName::from_static("x-forwarded-for")));
-    origin(&lines(data, ORIGIN));
+    host(lines(data, &HOST));
+    forwarded_for(&lines(data, &FORWARDED_FOR));
+    origin(&lines(data, &ORIGIN));
 }
 
 /// A host that is answered is written in one header, by one of our names.
@@ -120,10 +122,9 @@ fn forwarded_for(headers: &HeaderMap) {
         return;
     }
     let claimed = "198.51.100.66, 10.0.0.2";
-    let mut more =
-        HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static(claimed))]);
+    let mut more = HeaderMap::from_iter([(FORWARDED_FOR, HeaderValue::from_static(claimed))]);
     for (_, value) in headers {
-        more.append(HeaderName::from_static("x-forwarded-for"), value.clone());
+        more.append(FORWARDED_FOR, value.clone());
     }
     assert_eq!(source(proxy, &more, trusted), found);
     let is_named = |value: &HeaderValue| value.as_bytes().iter().any(u8::is_ascii_hexdigit);
@@ -159,14 +160,13 @@ pub fn redirect_uri(data: &[u8]) {
         assert!(public_origins.contains(&accepted.as_str()), "{text:?} leads to {accepted}");
     }
     if let Some(accepted) = accepted(text, local()) {
-        let host = accepted.split_once("://").map_or("", |(_, rest)| rest);
-        let host = host
-            .rsplit_once(':')
-            .filter(|(name, _)| !name.is_empty() && !host.ends_with(']'))
-            .map_or(host, |(name, _)| name);
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let is_loopback = bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-        assert!(host == "localhost" || is_loopback, "{text:?} leads to {accepted}");
+        let url = Url::parse(&accepted).expect("a URL");
+        let is_loopback = match url.host().expect("a host") {
+            Host::Domain(name) => name == "localhost",
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.to_canonical().is_loopback(),
+        };
+        assert!(is_loopback, "{text:?} leads to {accepted}");
     }
 }
 

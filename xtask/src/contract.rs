@@ -36,21 +36,22 @@ const STREAM: &str = "GET /v1/audit-logs/stream";
 const SIGN_OUT: &str = "POST /v1/auth/logout";
 const END_SESSION: &str = "DELETE /v1/sessions/{id}";
 
-/// The calls that end the session they are made with come last.
-const RUNS: [Run; 3] = [
+/// Ids are made up from what a run has been told: where no list tells the owner's session, none ends it.
+const RUNS: [Run; 4] = [
     Run { about: "as nobody", as_owner: false, examples: "5", filters: &["--exclude-name", STREAM] },
+    Run {
+        about: "as the owner, ending sessions",
+        as_owner: true,
+        examples: "20",
+        filters: &["--include-name", END_SESSION],
+    },
     Run {
         about: "as the owner",
         as_owner: true,
         examples: "12",
         filters: &["--exclude-name", STREAM, "--exclude-name", SIGN_OUT, "--exclude-name", END_SESSION],
     },
-    Run {
-        about: "as the owner, ending sessions",
-        as_owner: true,
-        examples: "20",
-        filters: &["--include-name", SIGN_OUT, "--include-name", END_SESSION],
-    },
+    Run { about: "as the owner, signing out", as_owner: true, examples: "20", filters: &["--include-name", SIGN_OUT] },
 ];
 
 /// Runs it on SQLite and on the empty database of this URL; the answer is a note for the summary.
@@ -75,9 +76,11 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, database_url: &str) -> R
                 .arg(format!("{}/openapi.json", service.about.url));
             command.args(["--seed", SEED, "--phases", "coverage,fuzzing", "--max-examples", run.examples]);
             command.args(["--checks", CHECKS, "--request-timeout", "10"]);
-            command.args(["--generation-database", "none", "--no-color", "--warnings", "off"]).args(run.filters);
+            command.args(["--generation-database", "none", "--no-color"]).args(run.filters);
             if run.as_owner {
                 command.args(["--header", &format!("Authorization: Bearer {owner}")]);
+            } else {
+                command.args(["--warnings", "off"]);
             }
             let log = folder.path.join("schemathesis.log");
             guard.run_logged(&mut command, &log).map_err(|failure| service.explain(&failure))?;

@@ -51,7 +51,8 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &FuzzArgs) -> Resu
     tools::check_cpp_compiler()?;
     let fuzzer = Fuzzer { workspace, guard, tool: CARGO_FUZZ.find_or_install(workspace, guard)? };
     println!("building the targets (minutes the first time)");
-    guard.run(fuzzer.command("build").arg("--quiet"))?;
+    fs::create_dir_all(fuzzer.home()).while_doing(format!("making {}", fuzzer.home().display()))?;
+    guard.run_logged(&mut fuzzer.command("build"), &fuzzer.home().join("build.log"))?;
     let mut found = Vec::new();
     for target in chosen {
         let outcome = fuzzer.run(target, args.seconds)?;

@@ -46,19 +46,13 @@ pub fn bodies(data: &[u8]) {
 /// An issuer that is accepted is an address that only one server answers at.
 fn provider(body: setup::ProviderBody) {
     let issuer = body.issuer_url.clone();
-    match body.parse() {
-        Err(refused) => tell(&refused),
-        Ok(_) => {
-            let url = Url::parse(&issuer).expect("a URL");
-            assert!(matches!(url.scheme(), "https" | "http"), "{issuer:?}");
-            assert_eq!(
-                (url.username(), url.password(), url.query(), url.fragment()),
-                ("", None, None, None),
-                "{issuer:?}"
-            );
-            assert!(issuer.bytes().all(|byte| byte.is_ascii_graphic()), "{issuer:?}");
-        }
+    if let Err(refused) = body.parse() {
+        return tell(&refused);
     }
+    let url = Url::parse(&issuer).expect("a URL");
+    assert!(matches!(url.scheme(), "https" | "http"), "{issuer:?}");
+    assert_eq!((url.username(), url.password(), url.query(), url.fragment()), ("", None, None, None), "{issuer:?}");
+    assert!(issuer.bytes().all(|byte| byte.is_ascii_graphic()), "{issuer:?}");
 }
 
 fn read<T: DeserializeOwned>(data: &[u8]) -> Option<T> {
