@@ -62,7 +62,10 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, database_url: &str) -> R
         println!("on {name}");
         let folder = guard.folder("contract")?;
         let provider = demo::start_provider(guard, &devidp, &folder.path)?;
-        let service = demo::start_service(guard, &authlog, &folder.path, free_port()?, database_url)?;
+        // One caller makes all the calls.
+        let mut settings = vec![("AUTHLOG_PUBLIC_CALLS_PER_MINUTE", "0".to_owned())];
+        settings.extend(database_url.map(|url| ("AUTHLOG_DATABASE_URL", url.to_owned())));
+        let service = demo::start_service(guard, &authlog, &folder.path, free_port()?, settings)?;
         let owner = walk::set_up(&service.about, &provider.about).map_err(|failure| service.explain(&failure))?;
         for run in &RUNS {
             println!("\ncalls made up from the document, {} on {name}", run.about);

@@ -65,7 +65,7 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, how: Build, end: End) ->
         End::AtCtrlC if is_free(USUAL_PORT) => USUAL_PORT,
         _ => free_port()?,
     };
-    let service = start_service(guard, &authlog, &folder.path, port, None)?;
+    let service = start_service(guard, &authlog, &folder.path, port, Vec::new())?;
     walk::walk(&service.about, &provider.about).map_err(|failure| service.explain(&failure))?;
     if end == End::AtCtrlC {
         keep_running(service, &provider)?;
@@ -180,23 +180,20 @@ fn first_address(output: &str) -> Option<String> {
     Some(output[start..start + end].to_owned())
 }
 
-/// On SQLite in the folder, or on the database of the URL.
+/// With its data in the folder, and settings by their variables.
 pub(crate) fn start_service<'g>(
     guard: &'g Guard,
     binary: &Path,
     folder: &Path,
     port: u16,
-    database_url: Option<&str>,
+    settings: Vec<(&'static str, String)>,
 ) -> Result<Running<'g, Service>, Failure> {
     let url = format!("http://127.0.0.1:{port}");
     let data_folder = folder.join("authlog-data");
-    let database_url = database_url.map(str::to_owned);
-    let about = Service { url, binary: binary.to_owned(), data_folder, database_url };
+    let about = Service { url, binary: binary.to_owned(), data_folder, settings };
     let Service { url, .. } = &about;
     let listen = format!("127.0.0.1:{port}");
     let mut command = about.command(&["serve", "--listen", &listen, "--public-url", url]);
-    // One caller makes all the calls.
-    command.env("AUTHLOG_PUBLIC_CALLS_PER_MINUTE", "0");
     let mut server = Server::start(guard, &mut command, folder.join("authlog.log"))?;
     let ready = Request { method: "GET", url: &format!("{url}/readyz"), bearer: None, body: None };
     server.wait_until_ready("authlog", |_| http::send(ready).ok().filter(|response| response.status == 200))?;

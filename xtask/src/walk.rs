@@ -19,8 +19,8 @@ pub(crate) struct Service {
     pub(crate) url: String,
     pub(crate) binary: PathBuf,
     pub(crate) data_folder: PathBuf,
-    /// Of PostgreSQL; SQLite in the data folder without it.
-    pub(crate) database_url: Option<String>,
+    /// Settings by their variables, for the server and for the commands beside it.
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 impl Service {
@@ -33,9 +33,7 @@ impl Service {
             }
         }
         command.args(subcommand).arg("--data-dir").arg(&self.data_folder);
-        if let Some(url) = &self.database_url {
-            command.env("AUTHLOG_DATABASE_URL", url);
-        }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = self.data_folder.parent() {
             // Where there is no authlog.toml.
             command.current_dir(folder);
