@@ -38,6 +38,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the service
+    #[command(
+        after_help = "Examples:\n  authlog serve\n  authlog serve --listen 0.0.0.0:8787 --public-url https://auth.example.com --database-url postgres://authlog@db.example.com/authlog"
+    )]
     Serve(ServeArgs),
     /// First-run setup: issue a bootstrap token, see where setup stands, start over
     #[command(subcommand)]
@@ -76,14 +79,17 @@ enum SetupCommand {
     #[command(after_help = "Example:\n  authlog setup token --ttl 30m --owner alice@example.com")]
     Token(change::TokenArgs),
     /// Show where setup stands
+    #[command(after_help = "Example:\n  authlog setup status --json")]
     Status(JsonArgs),
     /// Before setup is complete only: discard provider and owner and begin again
+    #[command(after_help = "Example:\n  authlog setup restart --yes")]
     Restart(change::RestartArgs),
 }
 
 #[derive(Subcommand)]
 enum IdpCommand {
     /// Show the configured provider; the secret is never shown
+    #[command(after_help = "Example:\n  authlog idp show --json")]
     Show(JsonArgs),
     /// Set the provider; when the issuer changes, every session ends
     #[command(
@@ -91,6 +97,7 @@ enum IdpCommand {
     )]
     Set(change::SetProviderArgs),
     /// Remove the provider: nobody signs in until another is set, sessions stay
+    #[command(after_help = "Example:\n  authlog idp remove --yes")]
     Remove(change::ConfirmArgs),
 }
 
@@ -121,6 +128,7 @@ enum UsersCommand {
 #[derive(Subcommand)]
 enum KeysCommand {
     /// Show which master key is in force and how many keys each master key wraps
+    #[command(after_help = "Example:\n  authlog keys status --json")]
     Status(JsonArgs),
     /// Exchange the master key while the service goes on: every key is wrapped anew with the next one
     #[command(
@@ -132,6 +140,7 @@ enum KeysCommand {
 #[derive(Subcommand)]
 enum ProjectionsCommand {
     /// Show each read model's position, version, state and size
+    #[command(after_help = "Example:\n  authlog projections status --json")]
     Status(JsonArgs),
     /// Compare read models with a fresh fold of the log and show the first rows that differ (exit code 3)
     #[command(

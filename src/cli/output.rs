@@ -41,6 +41,12 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// How many there are, in words: `1 session`, `2 sessions`.
+pub(super) fn counted(count: impl TryInto<i64>, of_what: &str) -> String {
+    let count = count.try_into().unwrap_or(i64::MAX);
+    if count == 1 { format!("1 {of_what}") } else { format!("{count} {of_what}s") }
+}
+
 /// A message for people, on stderr.
 pub(super) fn note(message: &str) {
     // Nobody is left to tell when stderr is gone.

@@ -1,7 +1,7 @@
 //! What people may ask for: everything that is held about them, and to be forgotten.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use projections::{ApiTokenRow, SessionRow, UserRow};
 use serde_json::json;
 
 use super::change::{carry_out, confirm, unexpected};
-use super::output::{Failure, json_line, note, print_whole, printable_json};
+use super::output::{Failure, counted, json_line, note, print_whole, printable_json};
 use super::show;
 use crate::operator::{OperatorAnswer, OperatorCommand};
 use crate::replay::{find_by_address, held};
@@ -90,7 +90,13 @@ pub(super) async fn export(settings: &Settings, args: ExportArgs) -> Result<(), 
 fn write_new(file: &Path, document: &str) -> Result<(), Failure> {
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let written = created.and_then(|mut file| file.write_all(document.as_bytes()).and_then(|()| file.sync_all()));
-    written.map_err(|error| Failure::failed(format!("{} cannot be written: {error}", file.display())))
+    written.map_err(|error| {
+        let file = file.display();
+        Failure::failed(match error.kind() {
+            io::ErrorKind::AlreadyExists => format!("{file} is there already; name a new file"),
+            _ => format!("{file} cannot be written: {error}"),
+        })
+    })
 }
 
 pub(super) async fn erase(settings: Settings, args: EraseArgs) -> Result<(), Failure> {
@@ -108,11 +114,13 @@ pub(super) async fn erase(settings: Settings, args: EraseArgs) -> Result<(), Fai
     let sessions = reader.count::<SessionRow>("WHERE t.user_id = $1", &theirs).await.map_err(failed)?;
     let api_tokens = reader.count::<ApiTokenRow>("WHERE t.user_id = $1", &theirs).await.map_err(failed)?;
     let what = format!(
-        "the {} {} ({}, {}), {sessions} sessions and {api_tokens} API tokens",
+        "the {} {} ({}, {}), {} and {}",
         user.role.as_str(),
         user.address,
         user.status.as_str(),
-        user.id
+        user.id,
+        counted(sessions, "session"),
+        counted(api_tokens, "API token")
     );
     if user.role == Role::Owner {
         return Err(Failure::failed("the owner is not erased: there is always one; see `authlog owner recover`"));

@@ -49,6 +49,16 @@ fn calls() -> Vec<(String, String)> {
 }
 
 #[test]
+fn every_command_shows_how_it_is_called() {
+    for command in commands() {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let help = help(&words).unwrap();
+        let shown = help.split_once("Example").is_some_and(|(_, shown)| shown.contains(&format!("authlog {command}")));
+        assert!(shown, "the help of `{command}` has no example");
+    }
+}
+
+#[test]
 fn every_call_in_the_docs_is_one_that_help_knows() {
     let commands = commands();
     let calls = calls();

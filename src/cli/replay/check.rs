@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::print::print_json;
-use crate::cli::output::{Failure, line, note};
+use crate::cli::output::{Failure, counted, line, note};
 use crate::cli::progress::ProgressShown;
 use crate::log::past::Past;
 use crate::replay::{self, Checked, Finding};
@@ -22,7 +22,9 @@ pub(super) async fn check(past: &Past, json: bool) -> Result<(), Failure> {
     let Checked { events, position, findings } = checked;
     if findings > 0 {
         return Err(Failure::differs(format!(
-            "{findings} findings in {events} events: the log was not written by the rules, or was changed since"
+            "{} in {}: the log was not written by the rules, or was changed since",
+            counted(findings, "finding"),
+            counted(events, "event")
         )));
     }
     note(&format!("{events} events up to position {position}: the rules allow every one."));
