@@ -123,7 +123,7 @@ pub(super) async fn erase(settings: Settings, args: EraseArgs) -> Result<(), Fai
         counted(api_tokens, "API token")
     );
     if user.role == Role::Owner {
-        return Err(Failure::failed("the owner is not erased: there is always one; see `authlog owner recover`"));
+        return Err(Failure::failed("The owner is not erased: there is always one."));
     }
     if args.dry_run {
         note(&format!("Would erase {what}. Nothing was changed."));

@@ -270,9 +270,11 @@ async fn an_operator_erases_after_a_dry_run_and_a_question(backend: Backend) {
         ("alice@example.com", 1, "The owner is not erased"),
         ("not-an-address", 2, "neither a user's id nor an email address"),
     ] {
-        let refused = run(&flags, &["users", "erase", who, "--yes"]).await;
-        assert_eq!(refused.0, code, "{who}: {}", refused.2);
-        assert!(refused.2.contains(line), "{who}: {}", refused.2);
+        for how in ["--yes", "--dry-run"] {
+            let refused = run(&flags, &["users", "erase", who, how]).await;
+            assert_eq!(refused.0, code, "{who}: {}", refused.2);
+            assert!(refused.2.contains(line), "{who}: {}", refused.2);
+        }
     }
 }
 
