@@ -38,9 +38,6 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the service
-    #[command(
-        after_help = "Examples:\n  authlog serve\n  authlog serve --listen 0.0.0.0:8787 --public-url https://auth.example.com --database-url postgres://authlog@db.example.com/authlog"
-    )]
     Serve(ServeArgs),
     /// First-run setup: issue a bootstrap token, see where setup stands, start over
     #[command(subcommand)]

@@ -43,7 +43,8 @@ pub struct ServeArgs {
 /// The settings as `--help` shows them: two lines each, from the table.
 pub fn settings_help() -> String {
     let mut help = String::from(
-        "Settings (a flag, else AUTHLOG_ and the name in upper case, else the settings file, which is\n\
+        "Examples:\n  authlog serve\n  authlog serve --listen 0.0.0.0:8787 --public-url https://auth.example.com\n\n\
+         Settings (a flag, else AUTHLOG_ and the name in upper case, else the settings file, which is\n\
          what --config or AUTHLOG_CONFIG names, else authlog.toml in the working directory):\n",
     );
     for setting in SETTINGS {
