@@ -58,11 +58,13 @@ const LAPSE: &str = "DELETE FROM nodes USING json_to_recordset($1::json) AS sile
      WHERE nodes.id = silent.id AND nodes.beat = silent.beat";
 const MOVED: &str = "SELECT DISTINCT aggregate_type || '/' || aggregate_id FROM events \
      WHERE position > ($1::json->>'after')::bigint AND position <= ($1::json->>'until')::bigint";
-/// Also when the time it is due lies further ahead than anybody can have put it: the server's clock was set back.
+/// Also when the time it is due lies further ahead than anybody can have put it: the server's clock was set back. What can have
+/// been put is told by the clock of now, when the row's lock is held: whoever waited for it began before the one who was first.
 const CLAIM: &str = "INSERT INTO chores AS chore (name, due_at) \
      SELECT $1::json->>'name', clock_timestamp() + ($1::json->>'millis')::bigint * interval '1 millisecond' \
      ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at \
-     WHERE chore.due_at <= clock_timestamp() OR chore.due_at > excluded.due_at";
+     WHERE chore.due_at <= clock_timestamp() \
+     OR chore.due_at > clock_timestamp() + ($1::json->>'millis')::bigint * interval '1 millisecond'";
 const ALL: &str = "SELECT json_build_object('id', id, 'beat', beat, 'position', position, 'lease_millis', lease_millis)::text \
      FROM nodes";
 

@@ -292,7 +292,7 @@ async fn a_document_goes_to_a_new_file_that_nobody_else_reads(backend: Backend) 
     assert_eq!(written, document(server, &invited).await);
     assert_eq!(written["pending"], json!([{ "kind": "invitation", "role": "developer" }]));
     let (code, _, stderr) = run(&server.flags, &export).await;
-    assert_eq!((code, stderr.lines().count(), stderr.contains("exists")), (1, 1, true), "{stderr}");
+    assert_eq!((code, stderr.lines().count(), stderr.contains("is there already")), (1, 1, true), "{stderr}");
 }
 
 async fn of_somebody_unknown_or_erased_nothing_is_told(backend: Backend) {
