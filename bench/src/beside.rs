@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use devidp::{Account, Client, DevIdp};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -19,10 +18,8 @@ use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::Failure;
+use crate::visitor::{ServiceArgs, Visitor};
 
-/// Who signs in again and again.
-const VISITOR: &str = "visitor";
-const REDIRECT_URI: &str = "http://127.0.0.1/auth/callback";
 /// One unit of so many is a sign-in; the others are invitations.
 const SIGN_IN_EVERY: u64 = 10;
 /// Visits to the provider that are done ahead; the service lets so many sign-ins wait, and codes live a minute.
@@ -30,12 +27,8 @@ const AHEAD: usize = 16;
 
 #[derive(Args, Clone)]
 pub(crate) struct BesideArgs {
-    /// Address and port of the service.
-    #[arg(long)]
-    address: String,
-    /// The owner's session, not older than a quarter of an hour.
-    #[arg(long)]
-    token: String,
+    #[command(flatten)]
+    service: ServiceArgs,
     /// The program `authlog`.
     #[arg(long)]
     program: PathBuf,
@@ -49,47 +42,6 @@ pub(crate) struct BesideArgs {
     /// For how long the usual is looked at.
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
-}
-
-struct Caller {
-    http: reqwest::Client,
-    base: String,
-    token: String,
-}
-
-impl Caller {
-    /// Sends a call and reads its answer.
-    async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        if !status.is_success() {
-            return Err(format!("{path} was answered with {status}: {text}").into());
-        }
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    async fn invite(&self, email: &str) -> Result<(), Failure> {
-        let body = json!({ "email": email, "role": "qa_viewer" });
-        self.call(reqwest::Method::POST, "/v1/users/invite", Some(body)).await.map(drop)
-    }
-
-    /// Goes to the provider and comes back with what a callback takes.
-    async fn visit_the_provider(&self) -> Result<Value, Failure> {
-        let path = format!("/v1/auth/oidc/start?redirect_uri={REDIRECT_URI}");
-        let begun = self.call(reqwest::Method::GET, &path, None).await?;
-        let url = begun["authorization_url"].as_str().ok_or("no authorization_url")?;
-        let signed_in = devidp::browser::sign_in(url, VISITOR, "password").await?;
-        Ok(json!({ "code": signed_in.code, "state": signed_in.state, "iss": signed_in.iss }))
-    }
-
-    async fn sign_in(&self, callback: Value) -> Result<(), Failure> {
-        self.call(reqwest::Method::POST, "/v1/auth/oidc/callback", Some(callback)).await.map(drop)
-    }
 }
 
 /// What became of the calls of one stretch of time.
@@ -124,43 +76,24 @@ enum Call {
 }
 
 pub(crate) async fn run(args: BesideArgs) -> Result<(), Failure> {
-    let provider = DevIdp::start(devidp::Options::default())?;
-    provider.add_account(Account::new(VISITOR));
-    let caller = Arc::new(Caller {
-        http: authlog_client()?,
-        base: format!("http://{}", args.address),
-        token: args.token.clone(),
-    });
-    let settings = json!({
-        "issuer_url": provider.issuer(), "client_id": "authlog-test", "client_secret": Client::SECRET,
-    });
-    caller.call(reqwest::Method::PUT, "/v1/settings/external-access/oidc", Some(settings)).await?;
-    caller.invite(&format!("{VISITOR}@example.com")).await?;
-    let first = caller.visit_the_provider().await?;
-    caller.sign_in(first).await?;
-
+    let visitor = Arc::new(Visitor::arrive(&args.service).await?);
     let (ahead, mut visits) = mpsc::channel(AHEAD);
-    let visiting = Arc::clone(&caller);
-    tokio::spawn(async move { while ahead.send(visiting.visit_the_provider().await).await.is_ok() {} });
+    let visiting = Arc::clone(&visitor);
+    tokio::spawn(async move { while ahead.send(visiting.go_to_the_provider().await).await.is_ok() {} });
 
     let done = Arc::new(AtomicBool::new(false));
     let usual = Duration::from_secs_f64(args.seconds);
-    let usual = steadily(&caller, &mut visits, args.rate, |begun| begun.elapsed() >= usual).await?;
+    let usual = steadily(&visitor, &mut visits, args.rate, |begun| begun.elapsed() >= usual).await?;
     let rebuilding = tokio::spawn(rebuild(args.clone(), Arc::clone(&done)));
-    let beside = steadily(&caller, &mut visits, args.rate, |_| done.load(Ordering::SeqCst)).await?;
+    let beside = steadily(&visitor, &mut visits, args.rate, |_| done.load(Ordering::SeqCst)).await?;
     let seconds = rebuilding.await??;
     println!("{}", json!({ "usual": usual.json(), "beside": beside.json(), "rebuild_seconds": seconds }));
     Ok(())
 }
 
-fn authlog_client() -> Result<reqwest::Client, Failure> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(reqwest::Client::builder().tls_certs_only(Vec::<reqwest::Certificate>::new()).build()?)
-}
-
 /// Sends calls at a rate until it is over, then waits for their answers.
 async fn steadily(
-    caller: &Arc<Caller>,
+    visitor: &Arc<Visitor>,
     visits: &mut mpsc::Receiver<Result<Value, Failure>>,
     rate: u32,
     is_over: impl Fn(Instant) -> bool,
@@ -175,13 +108,13 @@ async fn steadily(
         due.tick().await;
         let visit = if number.is_multiple_of(SIGN_IN_EVERY) { visits.try_recv().ok() } else { None };
         let call = visit.transpose()?.map_or(Call::Invitation, Call::SignIn);
-        let caller = Arc::clone(caller);
+        let visitor = Arc::clone(visitor);
         under_way.spawn(async move {
             let sent = Instant::now();
             let is_sign_in = matches!(call, Call::SignIn(_));
             let outcome = match call {
-                Call::SignIn(callback) => caller.sign_in(callback).await,
-                Call::Invitation => caller.invite(&format!("{}@bench.example", Uuid::now_v7().simple())).await,
+                Call::SignIn(callback) => visitor.sign_in(callback).await,
+                Call::Invitation => visitor.invite(&format!("{}@bench.example", Uuid::now_v7().simple())).await,
             };
             (is_sign_in, u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX), outcome)
         });

@@ -11,7 +11,9 @@ mod postgres;
 mod rebuild;
 mod revoke;
 mod route;
+mod sign_ins;
 mod units;
+mod visitor;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -37,6 +39,8 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Call a service at a steady rate, first alone and then beside a rebuild.
     Beside(beside::BesideArgs),
+    /// Sign in, one time after the other.
+    SignIns(sign_ins::SignInsArgs),
     /// Revoke sessions on one node and ask every node about them.
     Revoke(revoke::RevokeArgs),
     /// Make an empty database on a server and print its URL.
@@ -80,6 +84,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Units(Side::Framework(args)) => cqrs::by_framework(args).await,
             Command::Beside(args) => beside::run(args).await,
             Command::Rebuild(args) => rebuild::run(args).await,
+            Command::SignIns(args) => sign_ins::run(args).await,
             Command::Revoke(args) => revoke::run(args).await,
             Command::CreateDatabase { server } => postgres::create_database(&server).await,
         }

@@ -9,6 +9,7 @@ mod nodes;
 mod program;
 mod rebuild;
 mod report;
+mod sign_ins;
 mod units;
 
 use std::fs;
@@ -54,6 +55,8 @@ enum Part {
     Units,
     /// Rebuilding read models on SQLite, alone and beside a service
     Rebuild,
+    /// What a sign-in takes on SQLite, with a short and a long log
+    SignIns,
     /// GET /v1/users/me on PostgreSQL
     HttpPostgres,
     /// Units a second on PostgreSQL, beside postgres-es
@@ -62,6 +65,8 @@ enum Part {
     Nodes,
     /// Rebuilding read models on PostgreSQL, alone and beside a service
     RebuildPostgres,
+    /// What a sign-in takes on PostgreSQL, with a short and a long log
+    SignInsPostgres,
 }
 
 /// How long and how often to measure.
@@ -71,6 +76,9 @@ struct Plan {
     round_seconds: f64,
     /// Events of the large log.
     events: u64,
+    /// Of the longest log, on which sign-ins are compared with those on a short one.
+    most_events: u64,
+    sign_ins: u64,
     /// Before memory is read again after load.
     rest: Duration,
     /// Sessions revoked on several nodes.
@@ -80,12 +88,22 @@ struct Plan {
 impl Plan {
     fn new(quick: bool) -> Self {
         if quick {
-            Self { rounds: 1, round_seconds: 1.0, events: 20_000, rest: Duration::from_secs(5), revocations: 200 }
+            Self {
+                rounds: 1,
+                round_seconds: 1.0,
+                events: 20_000,
+                most_events: 40_000,
+                sign_ins: 20,
+                rest: Duration::from_secs(5),
+                revocations: 200,
+            }
         } else {
             Self {
                 rounds: 5,
                 round_seconds: 4.0,
                 events: 1_000_000,
+                most_events: 3_000_000,
+                sign_ins: 100,
                 rest: Duration::from_secs(30),
                 revocations: 10_000,
             }
@@ -116,7 +134,7 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Res
         report.add(binary_size(&programs)?);
     }
     if wanted(Part::Http) {
-        http::on_sqlite(&programs, plan, &mut report)?;
+        http::measure(&programs, plan, None, &mut report)?;
     }
     if wanted(Part::Memory) {
         memory::measure(&programs, plan, &mut report)?;
@@ -127,11 +145,16 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Res
     if wanted(Part::Rebuild) {
         rebuild::measure(&programs, plan, None, &mut report)?;
     }
-    if [Part::HttpPostgres, Part::UnitsPostgres, Part::Nodes, Part::RebuildPostgres].into_iter().any(wanted) {
+    if wanted(Part::SignIns) {
+        sign_ins::measure(&programs, plan, None, &mut report)?;
+    }
+    let on_postgres =
+        [Part::HttpPostgres, Part::UnitsPostgres, Part::Nodes, Part::RebuildPostgres, Part::SignInsPostgres];
+    if on_postgres.into_iter().any(wanted) {
         progress("starting a PostgreSQL cluster");
         let cluster = Cluster::start(guard)?;
         if wanted(Part::HttpPostgres) {
-            http::on_postgres(&programs, plan, &cluster.url, &mut report)?;
+            http::measure(&programs, plan, Some(&cluster.url), &mut report)?;
         }
         if wanted(Part::UnitsPostgres) {
             units::measure(&programs, plan, Some(&cluster.url), &mut report)?;
@@ -141,6 +164,9 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Res
         }
         if wanted(Part::RebuildPostgres) {
             rebuild::measure(&programs, plan, Some(&cluster.url), &mut report)?;
+        }
+        if wanted(Part::SignInsPostgres) {
+            sign_ins::measure(&programs, plan, Some(&cluster.url), &mut report)?;
         }
     }
     if args.json {

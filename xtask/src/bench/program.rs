@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::http::fill;
 use crate::failure::{Failure, While};
-use crate::guard::{Guard, StopSignal, Ward, wait_until};
+use crate::guard::{Folder, Guard, StopSignal, Ward, wait_until};
 use crate::http::{self, Request};
 use crate::postgres::free_port;
 use crate::workspace::Workspace;
@@ -115,6 +116,23 @@ impl<'g> Programs<'g> {
         let started = Instant::now();
         let process = self.guard.spawn(&mut command, StopSignal::Terminate)?;
         Ok(Server { address, process, log: log.to_owned(), started, ready_after: Duration::ZERO })
+    }
+}
+
+/// A made-up log with its owner signed in.
+pub(super) struct Place<'g> {
+    pub(super) folder: Folder<'g>,
+    pub(super) url: Option<String>,
+    pub(super) token: String,
+}
+
+impl<'g> Place<'g> {
+    pub(super) fn filled(programs: &Programs<'g>, server_url: Option<&str>, events: u64) -> Result<Self, Failure> {
+        let folder = programs.guard.folder("bench")?;
+        let made = server_url.map(|url| programs.bench(&["create-database", url])).transpose()?;
+        let url = made.and_then(|made| made["url"].as_str().map(str::to_owned));
+        let token = fill(programs, &folder.path, url.as_deref(), events)?;
+        Ok(Self { folder, url, token })
     }
 }
 

@@ -4,12 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::http::fill;
-use super::program::Programs;
+use super::program::{Place, Programs};
 use super::report::{Report, Row, Target, median, spread};
 use super::{Plan, progress};
 use crate::failure::Failure;
-use crate::guard::Folder;
 
 const LEAST_EVENTS_A_SECOND_SQLITE: f64 = 100_000.0;
 const LEAST_EVENTS_A_SECOND_POSTGRES: f64 = 60_000.0;
@@ -51,23 +49,6 @@ pub(super) fn measure(
     report.add(peak.target(Target::AtMost(MOST_MEBIBYTES)).note(spread(&peaks)));
     drop(place);
     beside(programs, plan, server_url, name, report)
-}
-
-/// A made-up log with its owner signed in.
-struct Place<'g> {
-    folder: Folder<'g>,
-    url: Option<String>,
-    token: String,
-}
-
-impl<'g> Place<'g> {
-    fn filled(programs: &Programs<'g>, server_url: Option<&str>, events: u64) -> Result<Self, Failure> {
-        let folder = programs.guard.folder("bench-rebuild")?;
-        let made = server_url.map(|url| programs.bench(&["create-database", url])).transpose()?;
-        let url = made.and_then(|made| made["url"].as_str().map(str::to_owned));
-        let token = fill(programs, &folder.path, url.as_deref(), events)?;
-        Ok(Self { folder, url, token })
-    }
 }
 
 struct Run {

@@ -8,7 +8,7 @@ use super::{Plan, progress};
 use crate::failure::Failure;
 
 const LEAST_RATIO_SQLITE: f64 = 3.0;
-const LEAST_RATIO_POSTGRES: f64 = 1.5;
+const LEAST_RATIO_POSTGRES: f64 = 2.0;
 
 /// The subcommands of `bench units`.
 const SIDES: [&str; 3] = ["service", "stream", "framework"];
