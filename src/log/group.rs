@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::EventRecord;
 use super::connection::{Arguments, Statement, Unfinished, WriteConnection};
-use super::dialect::Dialect;
+use super::dialect::{Dialect, EVENT_COLUMNS};
 use super::head::{Head, Layout};
 use super::leaf::{LeafInput, hex_digits, leaf_hash};
 use super::unit::{AppendError, Committed, Unit, UnitEvent};
@@ -178,7 +178,7 @@ impl Group<'_> {
         let events = events.zip(self.head.position + 1..);
         let rows: Vec<EventRow<'_>> =
             events.map(|((recorded_at, event), position)| EventRow::of(event, position, recorded_at)).collect();
-        let mut statements = vec![insert_rows(self.dialect, &rows)?];
+        let mut statements = vec![insert_rows(self.dialect, &rows)];
         let made: Vec<KeyRow<'_>> = taken
             .iter()
             .flat_map(|dated| &dated.unit.keys_made)
@@ -197,17 +197,15 @@ impl Group<'_> {
 }
 
 /// Inserts events as they were recorded.
-pub(super) fn insert_events(dialect: Dialect, records: &[EventRecord]) -> Result<Statement, serde_json::Error> {
+pub(super) fn insert_events(dialect: Dialect, records: &[EventRecord]) -> Statement {
     let row = |record| EventRow { hashed: EventRecord::hashed(record), leaf_hash: record.leaf_hash.clone() };
     insert_rows(dialect, &records.iter().map(row).collect::<Vec<_>>())
 }
 
-fn insert_rows(dialect: Dialect, rows: &[EventRow<'_>]) -> Result<Statement, serde_json::Error> {
-    let arguments = match dialect {
-        Dialect::Sqlite => Arguments::Rows(rows.iter().map(EventRow::values).collect()),
-        Dialect::Postgres => Arguments::Json(serde_json::to_string(rows)?),
-    };
-    Ok(Statement { sql: dialect.insert_events().to_owned(), arguments })
+fn insert_rows(dialect: Dialect, rows: &[EventRow<'_>]) -> Statement {
+    let rows = rows.iter().map(EventRow::values).collect();
+    let arguments = Arguments::rows(dialect, EVENT_COLUMNS, rows);
+    Statement { sql: dialect.insert_events().to_owned(), arguments }
 }
 
 /// What the folds changed, as statements on the sets of tables that a layout names.
@@ -240,26 +238,24 @@ pub(super) fn row_statements(
         }
         let set = layout.set_of(table.name);
         let deletes = rows.deletes_json().map(|json| Statement::json(dialect.delete_by_keys(table, set), json));
+        let kinds = || table.columns.iter().map(|column| column.kind);
         let copies = dialect == Dialect::Postgres && amount == Amount::Many;
-        let inserts = match dialect {
-            Dialect::Postgres if !copies => rows.inserts_json().map(Arguments::Json),
-            _ => by_rows(rows.inserts()),
-        };
-        let updates = match dialect {
-            Dialect::Sqlite => by_rows(rows.updates()),
-            Dialect::Postgres => rows.updates_json().map(Arguments::Json),
-        };
-        let insert = if copies { Dialect::copy(table, set) } else { dialect.insert(table, set) };
-        let inserts = inserts.map(|arguments| Statement { sql: insert, arguments });
-        let updates = updates.map(|arguments| Statement { sql: dialect.upsert(table, set), arguments });
+        let inserts = some(rows.inserts()).map(|rows| match copies {
+            true => Statement { sql: Dialect::copy(table, set), arguments: Arguments::Copy(rows) },
+            false => Statement { sql: dialect.insert(table, set), arguments: Arguments::rows(dialect, kinds(), rows) },
+        });
+        let updates = some(rows.updates()).map(|rows| Statement {
+            sql: dialect.upsert(table, set),
+            arguments: Arguments::rows(dialect, kinds(), rows),
+        });
         let kind = if table.name == AUDIT { &mut statements.audit } else { &mut statements.rows };
         kind.extend([deletes, inserts, updates].into_iter().flatten());
     }
     statements
 }
 
-fn by_rows(rows: Vec<Vec<Value>>) -> Option<Arguments> {
-    (!rows.is_empty()).then_some(Arguments::Rows(rows))
+fn some(rows: Vec<Vec<Value>>) -> Option<Vec<Vec<Value>>> {
+    (!rows.is_empty()).then_some(rows)
 }
 
 /// The audit trail is not kept up until it is rebuilt. What the group had for it is not written either, so it ends before the
@@ -353,9 +349,7 @@ pub(super) fn recorded(event: &UnitEvent, position: i64, recorded_at_micros: i64
 }
 
 /// An event's row in the table of the log.
-#[derive(Serialize)]
 struct EventRow<'a> {
-    #[serde(flatten)]
     hashed: LeafInput<'a>,
     leaf_hash: String,
 }

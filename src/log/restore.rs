@@ -131,7 +131,7 @@ impl Restoring {
         for record in &records {
             self.follows(record)?;
         }
-        self.connection.run_all(vec![insert_events(self.dialect, &records)?]).await?;
+        self.connection.run_all(vec![insert_events(self.dialect, &records)]).await?;
         let sql = format!(
             "{} WHERE position > {before} AND position <= {} ORDER BY position",
             self.dialect.select_events(),

@@ -67,7 +67,7 @@ impl<'a> Turns<'a> {
                     rows.chunks(ROWS_IN_TURNS)
                         .map(|rows| Statement { sql: sql.clone(), arguments: Arguments::Rows(rows.to_vec()) }),
                 ),
-                json @ Arguments::Json(_) => pieces.push(Statement { sql, arguments: json }),
+                other => pieces.push(Statement { sql, arguments: other }),
             }
         }
         pieces
