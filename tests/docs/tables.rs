@@ -81,11 +81,27 @@ fn every_event_stands_in_the_docs_with_its_fields_and_what_is_sealed() {
         let golden: Value = serde_json::from_str(&golden).unwrap();
         let fields: BTreeSet<&str> = golden[name].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(quoted(&row[3]).into_iter().collect::<BTreeSet<_>>(), fields, "the fields of {name}");
+        let shape = read(&format!("tests/golden/{name}.{version}.shape"));
+        let optional: Vec<&str> = shape
+            .lines()
+            .filter_map(|line| line.split_once(": optional ").map(|(field, _)| field))
+            .filter(|field| !field.contains('.'))
+            .collect();
+        let italic: Vec<&str> = row[3].split(", ").filter_map(|field| quoted_in_italics(field)).collect();
+        assert_eq!(
+            italic.into_iter().collect::<BTreeSet<_>>(),
+            BTreeSet::from_iter(optional),
+            "what {name} may leave out"
+        );
         let mut sealed = BTreeSet::new();
         sealed_paths(&golden[name], "", &mut sealed);
         let written: BTreeSet<String> = quoted(&row[4]).into_iter().map(str::to_owned).collect();
         assert_eq!(written, sealed, "what {name} has sealed");
     }
+}
+
+fn quoted_in_italics(field: &str) -> Option<&str> {
+    field.strip_prefix("*`")?.strip_suffix("`*")
 }
 
 /// A sealed value of a golden file names its key first.
