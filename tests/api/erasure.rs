@@ -103,6 +103,9 @@ async fn only_the_owner_erases_and_never_the_owner(backend: Backend) {
     house.call("owner", Method::DELETE, &path_of(&unknown), None).await.refused(404, "not_found");
     let odd = format!("/v1/users/{somebody}?erase=perhaps");
     house.call("owner", Method::DELETE, &odd, None).await.refused(400, "invalid_input");
+    // Whoever mistypes it must not believe that somebody was erased who was only disabled.
+    let mistyped = format!("/v1/users/{somebody}?earse=true");
+    house.call("owner", Method::DELETE, &mistyped, None).await.refused(400, "invalid_input");
     let kept = format!("/v1/users/{somebody}?erase=false");
     let answer = house.call("owner", Method::DELETE, &kept, None).await.ok(200);
     assert_eq!(answer["user"]["status"], "disabled");

@@ -160,7 +160,9 @@ pub async fn change_role(
     Ok(UserAnswer::of(service.change_role(context, &caller, user, role).await?))
 }
 
+/// Any other parameter is refused: `?earse=true` must not look like an erasure that happened.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DisableQuery {
     /// Whether to erase them for good instead: the owner alone may.
