@@ -43,7 +43,8 @@ fn event_type(name: &str) -> Result<String, String> {
     if Event::types().any(|known| known == name) {
         return Ok(name.to_owned());
     }
-    Err("no event has this type; `authlog events` shows those that there are".to_owned())
+    Err("no event has this type; docs/events.md lists all there are, and `authlog events` shows those of this log"
+        .to_owned())
 }
 
 #[derive(Serialize)]

@@ -102,7 +102,7 @@ pub(super) fn printable(text: &str) -> String {
 
 /// Marks that turn the direction of text around, and so what a line seems to say.
 fn is_direction_mark(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A time for people.
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_could_steer_a_terminal_is_escaped() {
-        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d\u{61c}"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d\\u{61c}");
         assert_eq!(printable("Zoë 한"), "Zoë 한");
     }
 

@@ -117,7 +117,11 @@ async fn say_how_to_begin(service: &Service) {
                 "This instance is not set up yet: `authlog setup token`, with the same settings, prints a bootstrap token.",
             );
         }
-        Ok(_) => {}
+        Ok(SetupState::Ready) => {}
+        Ok(state) => note(&format!(
+            "Setup is not complete yet (`{}`): it goes on with the bootstrap token that was printed, or with another one of `authlog setup token`.",
+            state.as_str()
+        )),
         Err(error) => note(&format!("the state of setup cannot be read: {error}")),
     }
 }

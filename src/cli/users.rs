@@ -116,7 +116,7 @@ pub(super) async fn erase(settings: Settings, args: EraseArgs) -> Result<(), Fai
     let what = format!(
         "the {} {} ({}, {}), {} and {}",
         user.role.as_str(),
-        user.address,
+        if user.address.is_empty() { "without an address" } else { &user.address },
         user.status.as_str(),
         user.id,
         counted(sessions, "session"),
