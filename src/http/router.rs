@@ -1,7 +1,9 @@
 //! Every route, and the OpenAPI document that describes them.
 
 use axum::Router;
-use axum::response::{Html, IntoResponse, Response};
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Html;
 use axum::routing::get;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
@@ -9,18 +11,24 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::rate_limit::limit_public_calls;
+use super::routes::page::content_security_policy;
 use super::routes::{api_tokens, audit, audit_stream, page, provider, replay, sessions, setup, sign_in, system, users};
-use super::{HttpState, Json, codes, layers, metrics};
+use super::{HttpState, codes, layers, metrics};
 use crate::error::{ErrorCode, ErrorEnvelope};
 use crate::service::Service;
 
 /// The whole service behind its layers.
 pub fn router(service: Service, state: &HttpState) -> Router {
     let (routes, document) = described(state);
+    // Anybody may ask for these two, and need not read the answer: they are made once, and all answers share their bytes.
+    let page = Bytes::from(super::docs_page::render(&document));
+    // Its keys are strings, so nothing in it could not be written.
+    let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+    let json = [(CONTENT_TYPE, "application/json")];
     let undescribed = Router::new()
         .route("/metrics", get(metrics::scrape))
-        .route("/openapi.json", get(move || async move { Json(document) }))
-        .route("/docs", get(docs));
+        .route("/openapi.json", get(move || async move { (json, document) }))
+        .route("/docs", get(move || async move { ([content_security_policy()], Html(page)) }));
     layers(routes.merge(undescribed).with_state(service), state)
 }
 
@@ -84,11 +92,4 @@ fn head() -> OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .build();
     OpenApiBuilder::new().info(info).components(Some(components)).build()
-}
-
-/// The document as a page that loads nothing from elsewhere.
-async fn docs(axum::extract::State(service): axum::extract::State<Service>) -> Response {
-    let document = openapi(&HttpState::new(&service.settings));
-    let page = Html(super::docs_page::render(&document));
-    ([super::routes::page::content_security_policy()], page).into_response()
 }
