@@ -19,7 +19,7 @@ use crate::operator::socket::OperatorSocket;
 use crate::runtime::{Runtime, data_dir};
 use crate::service::Service;
 use crate::settings::Settings;
-use crate::settings::limits::CONNECTIONS;
+use crate::settings::limits::{CONNECTIONS, PROBE_CONNECTIONS};
 
 /// What is told unless `RUST_LOG` says otherwise: of the database driver, what went wrong and not what PostgreSQL remarks.
 const USUAL_FILTER: &str = "info,sqlx=warn";
@@ -149,7 +149,7 @@ fn take_small_pages() {
 
 /// Every connection is an open file, of which a process may have 1024 by default, and more if it asks.
 fn make_room_for_connections() {
-    let wanted = (CONNECTIONS + OTHER_FILES) as u64;
+    let wanted = (CONNECTIONS + PROBE_CONNECTIONS + OTHER_FILES) as u64;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return;

@@ -7,11 +7,9 @@ use axum::extract::Request;
 use axum::http::header;
 use axum::http::uri::Authority;
 
+use super::PROBES;
 use crate::error::{ApiError, ErrorCode};
 use crate::settings::{HostName, Settings};
-
-/// Probes and scrapers come by address or by a cluster's names.
-const ANY_HOST: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// The names the service answers to, besides loopback.
 pub(super) struct Hosts {
@@ -32,7 +30,8 @@ impl Hosts {
     /// Every name the request gives must be ours: the target's authority (HTTP/2, or HTTP/1 in
     /// absolute form) and the one `Host` header. Ports do not matter. None, two or an odd one: 421.
     pub(super) fn check(&self, request: &Request) -> Result<(), ApiError> {
-        if ANY_HOST.contains(&request.uri().path()) || self.is_ours(request) {
+        // Probes and scrapers come by address or by a cluster's names.
+        if PROBES.contains(&request.uri().path()) || self.is_ours(request) {
             Ok(())
         } else {
             Err(ErrorCode::MisdirectedRequest.into())

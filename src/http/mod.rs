@@ -56,6 +56,10 @@ use self::rate_limit::RateLimit;
 use self::request_log::in_present_request;
 use crate::settings::{Settings, TrustedProxies};
 
+/// What machines ask every few seconds, to learn whether the service is well. Answered under any name and wherever there is no
+/// room for other calls.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
 /// What the layers know. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpState(Arc<Inner>);

@@ -11,11 +11,9 @@ use axum::http::{Method, StatusCode};
 use metrics::{Counter, Histogram};
 
 use super::request_log::Request as Labels;
-use super::{HttpState, RequestId};
+use super::{HttpState, PROBES, RequestId};
 
 pub(super) const OTHER: &str = "other";
-/// Routes that are called every few seconds by machines.
-const QUIET: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// The two numbers of one method, route and status class.
 struct Tally {
@@ -102,7 +100,7 @@ impl Observed {
     /// rest of such a call, with a lock that all calls share.
     fn is_quiet(&self, status: u16) -> bool {
         let has_read = matches!(self.labels.method, "GET" | "HEAD") && (200..300).contains(&status);
-        has_read || QUIET.contains(&self.labels.route())
+        has_read || PROBES.contains(&self.labels.route())
     }
 
     fn record(&mut self, class: &'static str, status: u16) {

@@ -11,8 +11,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 
 use super::observe::Observed;
-use super::{HttpState, RequestId, SourceAddress, cors, fallback, response_headers};
+use super::server::ProbesOnly;
+use super::{HttpState, PROBES, RequestId, SourceAddress, cors, fallback, response_headers};
 use crate::error::{ApiError, ErrorCode};
+use crate::service::overloaded;
 use crate::settings::limits::CALL_TIMEOUT;
 
 /// Puts everything around a router whose routes are complete.
@@ -25,10 +27,11 @@ use crate::settings::limits::CALL_TIMEOUT;
 /// 4. the headers of every answer: CORS and the protecting ones, so that refusals carry them too and a
 ///    dashboard can read why;
 /// 5. the host check: nothing of ours answers to a name that is not ours, preflights included;
-/// 6. preflights, which go no further;
-/// 7. the time a call may take;
-/// 8. panics, inside everything that makes an answer whole;
-/// 9. the routes, and the answers to paths and methods that there are none for.
+/// 6. room: when every connection is at work, those beyond answer probes only;
+/// 7. preflights, which go no further;
+/// 8. the time a call may take;
+/// 9. panics, inside everything that makes an answer whole;
+/// 10. the routes, and the answers to paths and methods that there are none for.
 pub fn layers(router: Router, state: &HttpState) -> Router {
     router
         .fallback(fallback::not_found)
@@ -60,6 +63,9 @@ async fn answer(State(http): State<HttpState>, mut request: Request, next: Next)
 async fn admit(http: &HttpState, request: Request, next: Next) -> Response {
     if let Err(error) = http.0.hosts.check(&request) {
         return error.into_response();
+    }
+    if request.extensions().get::<ProbesOnly>().is_some() && !PROBES.contains(&request.uri().path()) {
+        return overloaded().into_response();
     }
     if let Some(response) = cors::preflight(&request) {
         return response;

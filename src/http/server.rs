@@ -2,8 +2,11 @@
 //!
 //! `axum::serve` has no bound on any of it, so the loop is ours. Every connection is one task that
 //! ends when the client is done, when it dawdles, when it grows old, when it is quiet and its room is
-//! wanted for another one, or when the service stops.
+//! wanted for another one, or when the service stops. When all of them work, the next ones get answers to
+//! probes, and to anything else that there is no room.
 
+mod arriving;
+mod room;
 mod seats;
 
 use std::future::Future;
@@ -16,18 +19,20 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use self::arriving::Arriving;
+use self::room::{Place, Room};
 pub(super) use self::seats::Activity;
-use self::seats::Seats;
 use super::{Finishing, HttpState, SourceAddress, metrics};
 use crate::settings::limits;
 
@@ -57,9 +62,15 @@ struct Bounds {
     head: Duration,
     age: Duration,
     drain: Duration,
+    upkeep: Duration,
     connections: usize,
+    probes: usize,
     per_source: u32,
 }
+
+/// In the extensions of a request whose connection came when every other one was at work.
+#[derive(Clone, Copy)]
+pub(super) struct ProbesOnly;
 
 impl Default for Bounds {
     fn default() -> Self {
@@ -67,7 +78,9 @@ impl Default for Bounds {
             head: limits::HEAD_TIMEOUT,
             age: limits::CONNECTION_AGE,
             drain: limits::DRAIN,
+            upkeep: Duration::from_secs(5),
             connections: limits::CONNECTIONS,
+            probes: limits::PROBE_CONNECTIONS,
             per_source: limits::CONNECTIONS_PER_SOURCE,
         }
     }
@@ -78,8 +91,7 @@ struct Server {
     state: HttpState,
     bounds: Bounds,
     protocol: Arc<Builder<TokioExecutor>>,
-    room: Arc<Semaphore>,
-    open: Seats,
+    room: Room,
     tasks: TaskTracker,
     /// Finish what you are doing.
     finish: CancellationToken,
@@ -94,8 +106,7 @@ impl Server {
             state: state.clone(),
             bounds,
             protocol: Arc::new(protocol(bounds)),
-            room: Arc::new(Semaphore::new(bounds.connections)),
-            open: Seats::default(),
+            room: Room::new(bounds.connections, bounds.probes, bounds.per_source),
             tasks: TaskTracker::new(),
             finish: CancellationToken::new(),
             leave: CancellationToken::new(),
@@ -103,25 +114,33 @@ impl Server {
     }
 
     async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Stopped {
-        tokio::pin!(shutdown);
-        let mut upkeep = tokio::time::interval(Duration::from_secs(5));
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                _ = upkeep.tick() => metrics::upkeep(),
-                (stream, peer, permit) = self.next(&listener) => self.start(stream, peer, permit),
+        // Beside the loop and not in it: a connection that waits for its place is not dropped when the time for this has come.
+        let upkeep = async {
+            let mut times = tokio::time::interval(self.bounds.upkeep);
+            loop {
+                times.tick().await;
+                metrics::upkeep();
             }
+        };
+        let accepting = async {
+            loop {
+                let (stream, peer) = self.next(&listener).await;
+                self.let_in(stream, peer).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown => {}
+            () = upkeep => {}
+            () = accepting => {}
         }
         drop(listener);
         self.drain().await
     }
 
-    /// The next connection, once there is room for it.
-    async fn next(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    async fn next(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => return (stream, peer, self.room_for_one().await),
+                Ok(accepted) => return accepted,
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
                     // Out of file descriptors: asking again at once would only heat the room.
@@ -132,19 +151,10 @@ impl Server {
         }
     }
 
-    /// When all room is taken, that of a connection of which nothing is asked; when all of them work, the next that is left.
-    async fn room_for_one(&self) -> Option<OwnedSemaphorePermit> {
-        if self.room.available_permits() == 0 {
-            self.open.give_up_a_quiet_one();
-        }
-        // The semaphore is never closed, so the permit is always there.
-        Arc::clone(&self.room).acquire_owned().await.ok()
-    }
-
-    fn start(&self, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
+    async fn let_in(&self, stream: TcpStream, peer: SocketAddr) {
         let trusted = self.state.0.trusted_proxies.contains(peer.ip());
         let source = (!trusted).then(|| SourceAddress::new(peer.ip()).rate_key());
-        let Some(seat) = self.open.take(source, self.bounds.per_source) else {
+        let Some(place) = self.room.place(source).await else {
             tracing::debug!("a source has too many connections; its next one is closed");
             return;
         };
@@ -158,8 +168,8 @@ impl Server {
             leave: self.leave.clone(),
         };
         self.tasks.spawn(async move {
-            connection.run(stream, peer, &seat.activity).await;
-            drop((permit, seat));
+            connection.run(stream, peer, &place).await;
+            drop(place);
         });
     }
 
@@ -190,6 +200,10 @@ fn protocol(bounds: Bounds) -> Builder<TokioExecutor> {
         .keep_alive_interval(bounds.head)
         .keep_alive_timeout(bounds.head)
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(limits::UNREAD_BYTES)
+        .initial_connection_window_size(limits::UNREAD_BYTES)
+        .max_pending_accept_reset_streams(limits::RESET_STREAMS)
+        .max_local_error_reset_streams(limits::REFUSED_STREAMS)
         .max_header_list_size(u32::try_from(limits::HEAD_BYTES).unwrap_or(u32::MAX));
     protocol
 }
@@ -210,21 +224,31 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, peer: SocketAddr, activity: &Arc<Activity>) {
+    async fn run(self, stream: TcpStream, peer: SocketAddr, place: &Place) {
+        let activity = &place.seat.activity;
         let spoke = AtomicBool::new(false);
         let finish = Finishing::one_of(&self.finish, activity);
         let router = self.router;
         let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
             spoke.store(true, Ordering::Relaxed);
-            let mut request = request.map(Body::new);
+            let closes = place.probes_only && request.version() < Version::HTTP_2;
+            let mut request = request.map(|body| Body::new(Arriving::new(body, activity)));
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(finish.clone());
+            if place.probes_only {
+                request.extensions_mut().insert(ProbesOnly);
+                // Whoever goes on asking finds another place.
+                finish.ask();
+            }
             let works = activity.begin();
             // A router is always ready.
             let answer = router.clone().call(request);
             async move {
-                let answer = answer.await;
+                let mut answer = answer.await;
                 drop(works);
+                if let (true, Ok(answer)) = (closes, &mut answer) {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 answer
             }
         });

@@ -17,8 +17,17 @@ pub const HEAD_BYTES: usize = 16 * 1024;
 pub const HEADER_LINES: usize = 64;
 /// The requests in flight on one HTTP/2 connection. 64.
 pub const STREAMS_PER_CONNECTION: u32 = 64;
-/// Open connections; the next one takes the place of one of which nothing is asked, and waits when there is none. 2048.
+/// Bytes of bodies that an HTTP/2 connection may send before they are read, all its requests together. 64 KiB.
+pub const UNREAD_BYTES: u32 = 64 * 1024;
+/// Requests of an HTTP/2 connection that were taken back before they were looked at; one more and it is closed. 20.
+pub const RESET_STREAMS: usize = 20;
+/// Requests of an HTTP/2 connection that were refused because they broke the protocol; one more and it is closed. 128.
+pub const REFUSED_STREAMS: usize = 128;
+/// Open connections; the next one takes the place of one of which nothing is asked. 2048.
 pub const CONNECTIONS: usize = 2048;
+/// Open connections beyond those, while something is asked of each of them: health calls and metrics are answered, every other
+/// call is refused. 64.
+pub const PROBE_CONNECTIONS: usize = 64;
 /// Open connections of one source, trusted proxies excepted; the next is closed at once. 512.
 pub const CONNECTIONS_PER_SOURCE: u32 = 512;
 /// A connection finishes what it is doing and is closed after this. 10 min.
@@ -44,3 +53,5 @@ pub const AUDIT_STREAMS: usize = 32;
 pub const AUDIT_STREAM_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Calls that fold the past at once; the next is told to come back. 1.
 pub const LOOKS_BACK: usize = 1;
+/// Commands that the running server takes from the command line at once; the next ones wait. 16.
+pub const OPERATOR_COMMANDS: usize = 16;

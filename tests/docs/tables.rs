@@ -43,7 +43,11 @@ fn every_bound_stands_in_the_docs_with_its_value() {
         ("HEADER_LINES", limits::HEADER_LINES.to_string()),
         ("STREAMS_PER_CONNECTION", limits::STREAMS_PER_CONNECTION.to_string()),
         ("PROBE_TIMEOUT", seconds(limits::PROBE_TIMEOUT)),
+        ("UNREAD_BYTES", kib(limits::UNREAD_BYTES as usize)),
+        ("RESET_STREAMS", limits::RESET_STREAMS.to_string()),
+        ("REFUSED_STREAMS", limits::REFUSED_STREAMS.to_string()),
         ("CONNECTIONS", limits::CONNECTIONS.to_string()),
+        ("PROBE_CONNECTIONS", limits::PROBE_CONNECTIONS.to_string()),
         ("CONNECTIONS_PER_SOURCE", limits::CONNECTIONS_PER_SOURCE.to_string()),
         ("CONNECTION_AGE", seconds(limits::CONNECTION_AGE)),
         ("DRAIN", seconds(limits::DRAIN)),
@@ -55,6 +59,7 @@ fn every_bound_stands_in_the_docs_with_its_value() {
         ("AUDIT_STREAMS", limits::AUDIT_STREAMS.to_string()),
         ("AUDIT_STREAM_KEEP_ALIVE", seconds(limits::AUDIT_STREAM_KEEP_ALIVE)),
         ("LOOKS_BACK", limits::LOOKS_BACK.to_string()),
+        ("OPERATOR_COMMANDS", limits::OPERATOR_COMMANDS.to_string()),
     ]
     .map(|(name, value)| (format!("`{name}`"), value));
     let source = read("src/settings/limits.rs");

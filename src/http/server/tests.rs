@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use axum::extract::State;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -44,6 +44,22 @@ async fn start(bounds: Bounds) -> Running {
             get(async |finishing: Finishing| {
                 finishing.asked().await;
                 "asked to end"
+            }),
+        )
+        .route("/healthz", get(async || "up"))
+        .route(
+            "/metrics",
+            get(async |State(slow): State<Arc<Slow>>| {
+                slow.began.notify_one();
+                slow.go_on.notified().await;
+                "done"
+            }),
+        )
+        .route(
+            "/body",
+            post(async |State(slow): State<Arc<Slow>>, body: Body| {
+                slow.began.notify_one();
+                axum::body::to_bytes(body, 100).await.map_or("cut", |_| "whole")
             }),
         )
         .with_state(Arc::clone(&slow));
@@ -208,16 +224,101 @@ async fn a_source_with_too_many_connections_is_refused_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn when_all_places_are_taken_the_next_connection_waits_for_one() {
-    let running = start(Bounds { connections: 1, ..Bounds::default() }).await;
+async fn while_every_other_place_is_taken_probes_are_answered_and_other_calls_refused() {
+    let running = start(Bounds { connections: 2, probes: 2, ..Bounds::default() }).await;
+    let mut busy = [connect(&running).await, connect(&running).await];
+    for stream in &mut busy {
+        ask(stream, "/slow", "").await;
+        running.slow.began.notified().await;
+    }
+    // Whoever stands there and says nothing is in nobody's way.
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(connect(&running).await);
+    }
+    for _ in 0..3 {
+        let mut probe = connect(&running).await;
+        ask(&mut probe, "/healthz", "").await;
+        let answered = rest(&mut probe).await;
+        assert!(answered.starts_with("HTTP/1.1 200") && answered.ends_with("up"), "{answered}");
+        let mut other = connect(&running).await;
+        ask(&mut other, "/source", "").await;
+        let refused = rest(&mut other).await.to_ascii_lowercase();
+        assert!(refused.starts_with("http/1.1 503") && refused.contains(r#""code":"unavailable""#), "{refused}");
+        assert!(refused.contains("retry-after: 1\r\n") && refused.contains("connection: close\r\n"), "{refused}");
+    }
+    assert_eq!(rest(&mut silent[0]).await, "");
+    for stream in &mut busy {
+        running.slow.go_on.notify_one();
+        assert!(answer(stream).await.ends_with("done"));
+    }
+    let mut next = connect(&running).await;
+    ask(&mut next, "/source", "Connection: close\r\n").await;
+    assert!(rest(&mut next).await.ends_with("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_for_its_place_is_kept_however_long_that_takes() {
+    let upkeep = Duration::from_millis(1);
+    let running = start(Bounds { connections: 1, probes: 1, upkeep, ..Bounds::default() }).await;
     let mut first = connect(&running).await;
-    ask(&mut first, "/slow", "Connection: close\r\n").await;
+    ask(&mut first, "/slow", "").await;
     running.slow.began.notified().await;
+    // Stands where probes are answered, and works as well.
     let mut second = connect(&running).await;
-    ask(&mut second, "/source", "Connection: close\r\n").await;
-    running.slow.go_on.notify_one();
-    assert!(rest(&mut first).await.ends_with("done"));
-    assert!(rest(&mut second).await.ends_with("127.0.0.1"));
+    ask(&mut second, "/metrics", "").await;
+    running.slow.began.notified().await;
+    let mut third = connect(&running).await;
+    ask(&mut third, "/healthz", "").await;
+    let mut clock = tokio::time::interval(upkeep);
+    for _ in 0..50 {
+        clock.tick().await;
+    }
+    running.slow.go_on.notify_waiters();
+    assert!(rest(&mut second).await.ends_with("done"));
+    assert!(rest(&mut third).await.ends_with("up"));
+}
+
+#[tokio::test]
+async fn who_never_asks_or_sends_a_body_byte_by_byte_makes_room_before_anybody_who_had_an_answer() {
+    let running = start(Bounds { connections: 6, ..Bounds::default() }).await;
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect_from(&running, "127.0.0.3").await;
+        ask(&mut stream, "/source", "").await;
+        assert!(answer(&mut stream).await.ends_with("127.0.0.3"));
+        kept.push(stream);
+    }
+    let mut dripping = connect_from(&running, "127.0.0.4").await;
+    let head = "POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nx";
+    dripping.write_all(head.as_bytes()).await.unwrap();
+    running.slow.began.notified().await;
+    let mut silent = Vec::new();
+    for last in 5..100 {
+        // Each from another source, of which none holds more than one.
+        silent.push(connect_from(&running, &format!("127.0.0.{last}")).await);
+        for stream in &mut kept {
+            ask(stream, "/source", "").await;
+            assert!(answer(stream).await.ends_with("127.0.0.3"));
+        }
+    }
+    assert_eq!(rest(&mut dripping).await, "");
+}
+
+#[tokio::test]
+async fn who_has_too_many_connections_costs_nobody_a_place() {
+    let running = start(Bounds { connections: 2, per_source: 1, ..Bounds::default() }).await;
+    let mut first = connect_from(&running, "127.0.0.3").await;
+    ask(&mut first, "/source", "").await;
+    assert!(answer(&mut first).await.ends_with("127.0.0.3"));
+    let mut second = connect_from(&running, "127.0.0.4").await;
+    for _ in 0..5 {
+        assert_eq!(rest(&mut connect_from(&running, "127.0.0.3").await).await, "");
+    }
+    for (stream, source) in [(&mut first, "127.0.0.3"), (&mut second, "127.0.0.4")] {
+        ask(stream, "/source", "").await;
+        assert!(answer(stream).await.ends_with(source));
+    }
 }
 
 #[tokio::test]
