@@ -6,23 +6,29 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{OperatorAnswer, OperatorCommand};
 use crate::log::rebuild::Pace;
 use crate::service::Service;
+use crate::settings::limits::OPERATOR_COMMANDS;
 
 /// Bytes of a command at most.
 const MAX_COMMAND_BYTES: u64 = 64 * 1024;
+/// Notes on how far a command has come that wait to be sent; what is more is left out.
+const NOTES_WAITING: usize = 64;
 /// A caller that says nothing for so long is sent away.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failure to accept.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const SOCKET_MODE: u32 = 0o600;
 
 /// Listens for the command line. The socket file is gone when this is dropped.
@@ -50,10 +56,16 @@ impl OperatorSocket {
     /// Serves until `stop`; commands that have begun run to their end.
     pub async fn serve(self, service: Service, stop: CancellationToken) {
         let commands = TaskTracker::new();
+        let room = Arc::new(Semaphore::new(OPERATOR_COMMANDS));
         loop {
-            let accepted = tokio::select! {
+            let next = async {
+                // The semaphore is never closed, so the permit is always there.
+                let permit = Arc::clone(&room).acquire_owned().await.ok();
+                (self.listener.accept().await, permit)
+            };
+            let (accepted, permit) = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                next = next => next,
             };
             match accepted {
                 Ok((stream, _)) => {
@@ -62,9 +74,14 @@ impl OperatorSocket {
                         if let Err(error) = answer(stream, &service).await {
                             tracing::debug!(%error, "a command on the socket was not answered");
                         }
+                        drop(permit);
                     });
                 }
-                Err(error) => tracing::warn!(%error, "the operator's socket does not accept"),
+                Err(error) => {
+                    // Out of file descriptors: asking again at once would only heat the room, and fill the output.
+                    tracing::warn!(%error, "the operator's socket does not accept; trying again in a second");
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
             }
         }
         commands.close();
@@ -83,8 +100,8 @@ async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
     let mut line = String::new();
     let mut bounded = BufReader::new(read.take(MAX_COMMAND_BYTES));
     tokio::time::timeout(COMMAND_TIMEOUT, bounded.read_line(&mut line)).await??;
-    let (note, mut notes) = mpsc::unbounded_channel();
-    let report = move |answer| drop(note.send(answer));
+    let (note, mut notes) = mpsc::channel(NOTES_WAITING);
+    let report = move |answer| drop(note.try_send(answer));
     let answer = match serde_json::from_str::<OperatorCommand>(&line) {
         Ok(command) => {
             let mut executing = pin!(command.execute(service, Pace::InTurns, &report));
