@@ -217,3 +217,26 @@ impl Keyring {
         self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use aggregates::UserId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::keys::MasterKeySource;
+
+    #[tokio::test]
+    async fn however_many_keys_are_unwrapped_so_many_are_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = MasterKeys::load(&MasterKeySource::File(folder.path().join("master.key")), true).unwrap();
+        let keyring = Keyring::new(keys, Database::sqlite(&folder.path().join("authlog.db"), 1));
+        let id = |number: usize| KeyId::Person(UserId(Uuid::from_u128(number as u128)));
+        for number in 0..CACHED_KEYS * 2 + 7 {
+            keyring.remember(id(number), Key::random().unwrap());
+            assert!(keyring.unwrapped.lock().unwrap().len() <= CACHED_KEYS);
+        }
+        assert!(keyring.cached(&id(CACHED_KEYS * 2 + 6)).is_some());
+    }
+}

@@ -174,3 +174,21 @@ impl NodeMemory for Memory {
         self.provider.forget_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn however_many_rows_are_read_so_many_are_remembered() {
+        let shelf = Shelf::<usize, usize>::default();
+        for number in 0..REMEMBERED_ROWS * 3 {
+            let mark = shelf.mark(&number);
+            shelf.keep(&number, &mark, &Arc::new(number));
+        }
+        let kept: usize = shelf.shards.iter().map(|shard| shard.read().unwrap().len()).sum();
+        assert!(kept <= REMEMBERED_ROWS, "{kept}");
+        assert_eq!(shelf.get(&(REMEMBERED_ROWS * 3 - 1)).as_deref(), Some(&(REMEMBERED_ROWS * 3 - 1)));
+    }
+}

@@ -75,3 +75,24 @@ impl Decide for CountRefusals {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_sign_ins_take_one_number_for_each_reason_however_many_there_are() {
+        let refusals = Refusals::default();
+        for _ in 0..1000 {
+            refusals.count(ErrorCode::UserNotFound);
+            refusals.count(ErrorCode::InvalidState);
+        }
+        let counts = refusals.take();
+        assert_eq!(counts, BTreeMap::from([("invalid_state", 1000), ("user_not_found", 1000)]));
+        // The log did not take them; more have come meanwhile.
+        refusals.count(ErrorCode::UserNotFound);
+        refusals.put_back(counts);
+        assert_eq!(refusals.take(), BTreeMap::from([("invalid_state", 1000), ("user_not_found", 1001)]));
+        assert_eq!(refusals.take(), BTreeMap::new());
+    }
+}

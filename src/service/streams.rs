@@ -45,3 +45,25 @@ impl RememberedStreams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use aggregates::UserId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn however_many_streams_are_folded_so_many_are_remembered_and_none_that_does_not_exist() {
+        let remembered = RememberedStreams::default();
+        let stream = |number: usize| StreamId::user(UserId(Uuid::from_u128(number as u128)));
+        for number in 0..REMEMBERED_STREAMS * 2 + 7 {
+            remembered.keep(&Loaded { aggregate: number, stream: stream(number), version: 1 });
+            remembered.keep(&Loaded { aggregate: number, stream: stream(usize::MAX - number), version: 0 });
+            assert!(remembered.0.lock().unwrap().len() <= REMEMBERED_STREAMS);
+        }
+        let last = remembered.get::<usize>(&stream(REMEMBERED_STREAMS * 2 + 6));
+        assert_eq!(last.map(|loaded| loaded.aggregate), Some(REMEMBERED_STREAMS * 2 + 6));
+    }
+}

@@ -47,6 +47,14 @@ fn the_tests_of_the_security_table_are_there() {
 }
 
 #[test]
+fn the_tests_of_queues_and_caches_are_there() {
+    let table = rows("docs/settings.md").into_iter().skip_while(|row| row[0] != "what").skip(1);
+    let tests: Vec<String> = table.map(|row| row[3].clone()).collect();
+    assert!(tests.len() > 10, "{tests:?}");
+    assert_named_tests_exist("docs/settings.md", tests.into_iter());
+}
+
+#[test]
 fn the_tests_that_guard_events_are_there() {
     let told = rows("docs/changing-an-event.md").into_iter().skip_while(|row| row[0] != "forgotten").skip(1);
     assert_named_tests_exist("docs/changing-an-event.md", told.map(|row| row[1].clone()));
