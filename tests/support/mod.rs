@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "each test binary uses a part of it")]
 
 pub mod model;
+pub mod odd;
 pub mod proxy;
 pub mod rules;
 pub mod second_connection;
