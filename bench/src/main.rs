@@ -3,15 +3,20 @@
 //! Architecture invariant: nothing here decides what is good enough; targets and medians are the business of `xtask`.
 
 mod beside;
+mod capacity;
 mod cqrs;
+mod crowd;
 mod fill;
 mod instance;
 mod load;
+#[path = "../../tests/support/odd.rs"]
+mod odd;
 mod postgres;
 mod rebuild;
 mod revoke;
 mod route;
 mod sign_ins;
+mod strange;
 mod units;
 mod visitor;
 
@@ -43,6 +48,12 @@ enum Command {
     SignIns(sign_ins::SignInsArgs),
     /// Revoke sessions on one node and ask every node about them.
     Revoke(revoke::RevokeArgs),
+    /// Take places on a server and ask for nothing, until it is killed.
+    Crowd(crowd::CrowdArgs),
+    /// Send requests that no client sends.
+    Strange(strange::StrangeArgs),
+    /// Send more reads and writes at once than there is room for.
+    Capacity(capacity::CapacityArgs),
     /// Make an empty database on a server and print its URL.
     CreateDatabase { server: String },
 }
@@ -86,6 +97,9 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Rebuild(args) => rebuild::run(args).await,
             Command::SignIns(args) => sign_ins::run(args).await,
             Command::Revoke(args) => revoke::run(args).await,
+            Command::Crowd(args) => crowd::stay(args).await,
+            Command::Strange(args) => strange::send(args).await,
+            Command::Capacity(args) => capacity::exceed(args).await,
             Command::CreateDatabase { server } => postgres::create_database(&server).await,
         }
     })

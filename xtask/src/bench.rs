@@ -6,6 +6,7 @@
 mod http;
 mod memory;
 mod nodes;
+mod overload;
 mod program;
 mod rebuild;
 mod report;
@@ -51,6 +52,8 @@ enum Part {
     Http,
     /// Start to ready, and memory
     Memory,
+    /// Past capacity, beside silent and slow clients, and after odd requests
+    Overload,
     /// Units a second on SQLite, beside sqlite-es
     Units,
     /// Rebuilding read models on SQLite, alone and beside a service
@@ -138,6 +141,9 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &BenchArgs) -> Res
     }
     if wanted(Part::Memory) {
         memory::measure(&programs, plan, &mut report)?;
+    }
+    if wanted(Part::Overload) {
+        overload::measure(&programs, plan, &mut report)?;
     }
     if wanted(Part::Units) {
         units::measure(&programs, plan, None, &mut report)?;

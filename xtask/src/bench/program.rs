@@ -54,6 +54,23 @@ impl<'g> Programs<'g> {
         self.answer(pinned(self.load_core, &self.bench).args(arguments))
     }
 
+    /// Starts a subcommand of `bench` on the load generator's core, which says in a line when it is where it should be, and stays
+    /// until this is dropped. It may open as many files as this machine allows.
+    pub(super) fn stay(&self, arguments: &[&str]) -> Result<Ward<'g>, Failure> {
+        let mut command = pinned(self.load_core, Path::new("sh"));
+        command.args(["-c", "ulimit -n $(ulimit -Hn) && exec \"$0\" \"$@\""]).arg(&self.bench).args(arguments);
+        let mut process =
+            self.guard.spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()), StopSignal::Terminate)?;
+        let mut line = String::new();
+        if let Some(output) = process.take_stdout() {
+            BufReader::new(output).read_line(&mut line).while_doing("reading what bench prints")?;
+        }
+        if line.is_empty() {
+            return Err(Failure::new(format!("`{}` did not get there", crate::guard::spoken(&command))));
+        }
+        Ok(process)
+    }
+
     fn answer(&self, command: &mut Command) -> Result<Value, Failure> {
         let mut process =
             self.guard.spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()), StopSignal::Terminate)?;
