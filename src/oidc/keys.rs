@@ -7,7 +7,12 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use openidconnect::core::{CoreJsonWebKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm};
-use openidconnect::{AccessToken, AccessTokenHash, JsonWebKey, JsonWebKeyAlgorithm, JsonWebKeyUse};
+use openidconnect::{
+    AccessToken, AccessTokenHash, JsonWebKey, JsonWebKeyAlgorithm, JsonWebKeyUse, SignatureVerificationError,
+};
+use ring::signature as ring_signature;
+use ring::signature::{RsaParameters, RsaPublicKeyComponents};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::error::IdTokenProblem;
@@ -15,8 +20,8 @@ use super::error::IdTokenProblem;
 /// Shortest RSA modulus admitted, in bits.
 const MIN_RSA_BITS: usize = 2048;
 
-/// Longest RSA modulus admitted, in bits: the `rsa` crate below `openidconnect` verifies no longer ones.
-const MAX_RSA_BITS: usize = 4096;
+/// Longest RSA modulus admitted, in bits.
+const MAX_RSA_BITS: usize = 8192;
 
 /// The accepted algorithms: asymmetric ones only.
 const ALGORITHMS: [(&str, CoreJwsSigningAlgorithm, Shape); 9] = {
@@ -70,7 +75,12 @@ impl Algorithm {
 pub(super) struct SigningKey {
     key: CoreJsonWebKey,
     shape: Shape,
+    /// The numbers of an RSA key.
+    rsa: Option<RsaNumbers>,
 }
+
+/// Modulus and exponent of an RSA key, without leading zeros.
+type RsaNumbers = RsaPublicKeyComponents<Vec<u8>>;
 
 impl SigningKey {
     /// Admits a key, or not.
@@ -81,12 +91,24 @@ impl SigningKey {
         if matches!(key.signing_alg(), JsonWebKeyAlgorithm::Unsupported) {
             return None;
         }
-        Some(Self { key: key.clone(), shape: shape_of(key)? })
+        // The crate keeps the numbers to itself; written out, they can be measured.
+        let written = serde_json::to_value(key).ok()?;
+        let shape = shape_of(&written)?;
+        let rsa = if shape == Shape::Rsa { Some(sound_rsa(&written)?) } else { None };
+        Some(Self { key: key.clone(), shape, rsa })
     }
 
     /// Verifies a signature.
+    ///
+    /// RSA by `ring`: the crate below `openidconnect` stops at 4096 bits.
     pub(super) fn verify(&self, algorithm: &Algorithm, message: &[u8], signature: &[u8]) -> Result<(), IdTokenProblem> {
-        self.key.verify_signature(&algorithm.jws, message, signature).map_err(IdTokenProblem::Signature)
+        let verified = match (&self.rsa, rsa_parameters(&algorithm.jws)) {
+            (Some(numbers), Some(parameters)) => numbers
+                .verify(parameters, message, signature)
+                .map_err(|_| SignatureVerificationError::CryptoError("bad signature".to_owned())),
+            _ => self.key.verify_signature(&algorithm.jws, message, signature),
+        };
+        verified.map_err(IdTokenProblem::Signature)
     }
 
     /// Whether this is the `at_hash` of an access token (OIDC Core, section 3.1.3.6).
@@ -130,20 +152,12 @@ pub(super) fn select<'keys>(
     }
 }
 
-/// The key's kind, if its numbers are of a length that this kind can have.
-fn shape_of(key: &CoreJsonWebKey) -> Option<Shape> {
-    // The crate keeps the numbers to itself; written out, they can be measured.
-    let written = serde_json::to_value(key).ok()?;
+/// The kind of a key that is written out, if the points on its curve are of the right length.
+fn shape_of(written: &Value) -> Option<Shape> {
     let text = |name: &str| written.get(name)?.as_str();
-    let number = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(text(name)?).ok();
-    let is_long = |name: &str, bytes| number(name).is_some_and(|number| number.len() == bytes);
+    let is_long = |name: &str, bytes| number(written, name).is_some_and(|number| number.len() == bytes);
     match (text("kty")?, text("crv")) {
-        ("RSA", _) => {
-            let bits = significant_bits(&number("n")?);
-            let exponent = number("e")?;
-            let sound = (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) && is_sound(&exponent);
-            sound.then_some(Shape::Rsa)
-        }
+        ("RSA", _) => Some(Shape::Rsa),
         ("EC", Some("P-256")) => (is_long("x", 32) && is_long("y", 32)).then_some(Shape::P256),
         ("EC", Some("P-384")) => (is_long("x", 48) && is_long("y", 48)).then_some(Shape::P384),
         ("OKP", Some("Ed25519")) => is_long("x", 32).then_some(Shape::Ed25519),
@@ -151,15 +165,45 @@ fn shape_of(key: &CoreJsonWebKey) -> Option<Shape> {
     }
 }
 
-/// Odd, at least 3, and short: with an exponent of 1 every message is its own signature.
-fn is_sound(exponent: &[u8]) -> bool {
-    let bits = significant_bits(exponent);
-    (2..=33).contains(&bits) && exponent.last().is_some_and(|byte| byte % 2 == 1)
+/// The numbers of an RSA key that is written out, if they are neither weak nor odd.
+fn sound_rsa(written: &Value) -> Option<RsaNumbers> {
+    let numbers = RsaNumbers { n: significant(&number(written, "n")?), e: significant(&number(written, "e")?) };
+    let sound = (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits(&numbers.n)) && is_sound(&numbers.e);
+    sound.then_some(numbers)
 }
 
-fn significant_bits(number: &[u8]) -> usize {
-    let first = number.iter().position(|byte| *byte != 0);
-    first.map_or(0, |first| (number.len() - first) * 8 - number[first].leading_zeros() as usize)
+/// How `ring` verifies by this algorithm, if it is one of RSA (RFC 7518, sections 3.3 and 3.5).
+fn rsa_parameters(jws: &CoreJwsSigningAlgorithm) -> Option<&'static RsaParameters> {
+    use CoreJwsSigningAlgorithm as A;
+    Some(match jws {
+        A::RsaSsaPkcs1V15Sha256 => &ring_signature::RSA_PKCS1_2048_8192_SHA256,
+        A::RsaSsaPkcs1V15Sha384 => &ring_signature::RSA_PKCS1_2048_8192_SHA384,
+        A::RsaSsaPkcs1V15Sha512 => &ring_signature::RSA_PKCS1_2048_8192_SHA512,
+        A::RsaSsaPssSha256 => &ring_signature::RSA_PSS_2048_8192_SHA256,
+        A::RsaSsaPssSha384 => &ring_signature::RSA_PSS_2048_8192_SHA384,
+        A::RsaSsaPssSha512 => &ring_signature::RSA_PSS_2048_8192_SHA512,
+        _ => return None,
+    })
+}
+
+/// A member of a key that is written out: big-endian bytes (RFC 7518, section 6).
+fn number(written: &Value, name: &str) -> Option<Vec<u8>> {
+    BASE64_URL_SAFE_NO_PAD.decode(written.get(name)?.as_str()?).ok()
+}
+
+/// Odd, at least 3, and short: with an exponent of 1 every message is its own signature.
+fn is_sound(exponent: &[u8]) -> bool {
+    (2..=33).contains(&bits(exponent)) && exponent.last().is_some_and(|byte| byte % 2 == 1)
+}
+
+/// The number without leading zeros.
+fn significant(number: &[u8]) -> Vec<u8> {
+    number.iter().copied().skip_while(|byte| *byte == 0).collect()
+}
+
+/// The length of a number without leading zeros.
+fn bits(number: &[u8]) -> usize {
+    number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
 
 #[cfg(test)]
@@ -168,6 +212,9 @@ mod tests {
 
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+    use openidconnect::JsonWebKey;
+    use ring::rand::SystemRandom;
+    use ring::signature::{self, RsaEncoding, RsaKeyPair};
     use serde_json::{Value, json};
 
     use super::{Algorithm, Shape, SigningKey, admitted, select};
@@ -194,16 +241,45 @@ mod tests {
     }
 
     #[test]
-    fn rsa_keys_are_admitted_from_2048_to_4096_bits() {
+    fn rsa_keys_are_admitted_from_2048_to_8192_bits() {
         assert_eq!(shape(rsa(256, 0x80)), Some(Shape::Rsa));
-        assert_eq!(shape(rsa(512, 0xff)), Some(Shape::Rsa));
+        assert_eq!(shape(rsa(1024, 0xff)), Some(Shape::Rsa));
         assert_eq!(shape(rsa(256, 0x7f)), None, "2047 bits");
         assert_eq!(shape(rsa(257, 0x00)), Some(Shape::Rsa), "a leading zero is none of them");
         assert_eq!(shape(rsa(256, 0x00)), None, "padded up to 2048 bits");
         assert_eq!(shape(rsa(128, 0xff)), None, "1024 bits");
-        assert_eq!(shape(rsa(513, 0x01)), None, "4097 bits");
         assert_eq!(shape(rsa(1025, 0x01)), None, "8193 bits");
         assert_eq!(shape(json!({"kty": "RSA", "e": "AQAB"})), None);
+    }
+
+    #[test]
+    fn each_rsa_algorithm_verifies_its_own_signatures_and_those_of_no_other() {
+        let signer = RsaKeyPair::from_pkcs8(include_bytes!("../../tests/devidp/keys/rsa-2048-a.der")).unwrap();
+        let public: signature::RsaPublicKeyComponents<Vec<u8>> = signer.public().into();
+        let number = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode([&[0_u8][..], bytes].concat());
+        let key = json!({"kty": "RSA", "n": number(&public.n), "e": number(&public.e)});
+        let key = SigningKey::admit(&serde_json::from_value(key).unwrap()).unwrap();
+        let encodings: [(&str, &dyn RsaEncoding); 6] = [
+            ("RS256", &signature::RSA_PKCS1_SHA256),
+            ("RS384", &signature::RSA_PKCS1_SHA384),
+            ("RS512", &signature::RSA_PKCS1_SHA512),
+            ("PS256", &signature::RSA_PSS_SHA256),
+            ("PS384", &signature::RSA_PSS_SHA384),
+            ("PS512", &signature::RSA_PSS_SHA512),
+        ];
+        for (signed_by, encoding) in encodings {
+            let mut signature = vec![0; signer.public().modulus_len()];
+            signer.sign(encoding, &SystemRandom::new(), b"message", &mut signature).unwrap();
+            for (name, _) in encodings {
+                let algorithm = Algorithm::named(name).unwrap();
+                let verified = key.verify(&algorithm, b"message", &signature).is_ok();
+                assert_eq!(verified, name == signed_by, "{signed_by} as {name}");
+                // The other implementation there is, of a key that both take.
+                let elsewhere = key.key.verify_signature(&algorithm.jws, b"message", &signature);
+                assert_eq!(elsewhere.is_ok(), verified, "{signed_by} as {name}");
+                assert!(key.verify(&algorithm, b"another", &signature).is_err(), "{name}");
+            }
+        }
     }
 
     #[test]
@@ -258,8 +334,7 @@ mod tests {
         let keys = admitted(&serde_json::from_value(set).unwrap());
         assert_eq!(keys.len(), 4);
         let selected = |kid: Option<&str>, alg: &str| {
-            select(&keys, kid, &Algorithm::named(alg).unwrap())
-                .map(|key| openidconnect::JsonWebKey::key_id(&key.key).unwrap().to_string())
+            select(&keys, kid, &Algorithm::named(alg).unwrap()).map(|key| key.key.key_id().unwrap().to_string())
         };
         assert_eq!(selected(Some("two"), "EdDSA").unwrap(), "two");
         assert_eq!(selected(Some("ps"), "PS256").unwrap(), "ps");

@@ -105,6 +105,7 @@ fn expected(fault: Fault) -> Option<Outcome> {
         | F::EmailUpperCase
         | F::EmailOnlyInUserinfo
         | F::NoKeyId
+        | F::RsaLongest
         | F::NameScript
         | F::NameControlCharacters
         | F::NameTooLong

@@ -25,6 +25,14 @@ async fn every_algorithm_signs_in_the_same_person() {
 }
 
 #[tokio::test]
+async fn a_provider_with_an_rsa_key_of_8192_bits_is_configured_and_signs_people_in() {
+    let house = House::new();
+    house.idp.set_fault(Fault::RsaLongest);
+    house.client.discover(&house.issuer()).await.unwrap();
+    assert_eq!(outcome(&house.sign_in("alice").await), Outcome::Verified);
+}
+
+#[tokio::test]
 async fn every_way_of_client_authentication_is_spoken() {
     let announced = |methods: &[&str]| methods.iter().map(ToString::to_string).collect();
     for (client_id, methods) in [

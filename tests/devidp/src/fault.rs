@@ -62,6 +62,8 @@ pub enum Fault {
     JwksSymmetricKey,
     /// The provider's key is RSA with 1024 bits, the RS256 signature right
     RsaTooWeak,
+    /// The provider's key is RSA with 8192 bits, the RS256 signature right (right: no longer one should be taken)
+    RsaLongest,
     /// The provider's key is RSA with 8200 bits, the RS256 signature right
     RsaTooLarge,
 

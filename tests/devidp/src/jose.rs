@@ -31,6 +31,7 @@ pub(crate) fn published(provider: &Provider, fault: Option<Fault>) -> Result<Vec
 fn replacement(fault: Option<Fault>) -> Result<Option<SigningKey>, KeyError> {
     match fault {
         Some(Fault::RsaTooWeak) => SigningKey::weak_rsa().map(Some),
+        Some(Fault::RsaLongest) => SigningKey::longest_rsa().map(Some),
         Some(Fault::RsaTooLarge) => SigningKey::large_rsa().map(Some),
         Some(Fault::Hs256PublicKey) => SigningKey::known_rsa().map(Some),
         _ => Ok(None),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 const RSA_OWN: [&[u8]; 2] = [include_bytes!("../keys/rsa-2048-a.der"), include_bytes!("../keys/rsa-2048-b.der")];
 const RSA_STRANGER: &[u8] = include_bytes!("../keys/rsa-2048-stranger.der");
 const RSA_WEAK: &[u8] = include_bytes!("../keys/rsa-1024.der");
+const RSA_LONGEST: &[u8] = include_bytes!("../keys/rsa-8192.der");
 const RSA_LARGE: &[u8] = include_bytes!("../keys/rsa-8200.der");
 /// The public half of the first of the provider's RSA keys, as a careless verifier would hold it.
 pub(crate) const RSA_PUBLIC_PEM: &[u8] = include_bytes!("../keys/rsa-2048-a.pub.pem");
@@ -126,6 +127,11 @@ impl SigningKey {
     /// An RS256 key of 1024 bits.
     pub(crate) fn weak_rsa() -> Result<Self, KeyError> {
         Self::odd_rsa("rsa-1024", RSA_WEAK)
+    }
+
+    /// An RS256 key of 8192 bits.
+    pub(crate) fn longest_rsa() -> Result<Self, KeyError> {
+        Self::odd_rsa("rsa-8192", RSA_LONGEST)
     }
 
     /// An RS256 key of 8200 bits.

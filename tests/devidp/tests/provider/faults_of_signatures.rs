@@ -104,7 +104,7 @@ async fn odd_headers_come_with_a_right_signature() {
 
 #[tokio::test]
 async fn rsa_keys_of_odd_sizes_sign_rightly() {
-    for (fault, bits) in [(Fault::RsaTooWeak, 1024), (Fault::RsaTooLarge, 8200)] {
+    for (fault, bits) in [(Fault::RsaTooWeak, 1024), (Fault::RsaLongest, 8192), (Fault::RsaTooLarge, 8200)] {
         let (_provider, _, token, keys) = with(fault, Algorithm::Es256).await;
         assert_eq!((keys.len(), keys[0]["kid"].as_str()), (1, Some(format!("rsa-{bits}").as_str())));
         assert_eq!(token.header(), json!({"alg": "RS256", "kid": keys[0]["kid"], "typ": "JWT"}));
