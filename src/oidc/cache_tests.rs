@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Key, MAX_ENTRIES, ProviderCache};
 use crate::oidc::IssuerUrl;
+use crate::oidc::client_secret::Ways;
 use crate::oidc::error::{DiscoveryProblem, FetchFailure};
 use crate::oidc::keys::SigningKey;
 use crate::oidc::provider::{Discovered, Provider};
@@ -22,7 +23,7 @@ fn provider() -> Provider {
             userinfo_endpoint: None,
             jwks_uri: url,
         },
-        secret_by: None,
+        secret_ways: Arc::new(Ways::announced(None)),
         names_issuer_in_answers: false,
         keys: Vec::new(),
     }

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use super::client_secret::Ways;
 use super::provider::Provider;
 use super::token::TokenAnswer;
 use super::verify::VerifiedToken;
@@ -24,7 +27,7 @@ async fn without_userinfo(claims: Value) -> Result<VerifiedIdentity, OidcError> 
             userinfo_endpoint: Some(url.clone()),
             jwks_uri: url,
         },
-        secret_by: None,
+        secret_ways: Arc::new(Ways::announced(None)),
         names_issuer_in_answers: false,
         keys: Vec::new(),
     };

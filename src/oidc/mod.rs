@@ -12,6 +12,7 @@
 mod addresses;
 mod cache;
 mod claims;
+mod client_secret;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

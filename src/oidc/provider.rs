@@ -8,11 +8,12 @@ use openidconnect::core::{
     CoreResponseType, CoreSubjectIdentifierType,
 };
 use openidconnect::{
-    AdditionalProviderMetadata, AuthType, DiscoveryError, HttpRequest, HttpResponse, JsonWebKeySetUrl, ProviderMetadata,
+    AdditionalProviderMetadata, DiscoveryError, HttpRequest, HttpResponse, JsonWebKeySetUrl, ProviderMetadata,
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::client_secret;
 use super::error::{DiscoveryProblem, FetchFailure, HttpProblem};
 use super::http::{HttpClient, PlainHttp};
 use super::issuer::{IssuerUrl, contains_placeholder, has_credentials, is_https_or_loopback};
@@ -40,8 +41,8 @@ pub struct Discovered {
 #[derive(Clone, Debug)]
 pub(super) struct Provider {
     pub(super) discovered: Discovered,
-    /// How a client secret is sent; `None` if the provider takes it in no way known here.
-    pub(super) secret_by: Option<AuthType>,
+    /// How a client secret is sent.
+    pub(super) secret_ways: Arc<client_secret::Ways>,
     /// Whether every authorization answer carries `iss` (RFC 9207, section 3).
     pub(super) names_issuer_in_answers: bool,
     pub(super) keys: Vec<SigningKey>,
@@ -124,7 +125,9 @@ fn judge(issuer: &IssuerUrl, metadata: &Metadata) -> Result<Provider, DiscoveryP
     }
     Ok(Provider {
         discovered,
-        secret_by: secret_by(metadata.token_endpoint_auth_methods_supported()),
+        secret_ways: Arc::new(client_secret::Ways::announced(
+            metadata.token_endpoint_auth_methods_supported().map(Vec::as_slice),
+        )),
         names_issuer_in_answers: metadata
             .additional_metadata()
             .authorization_response_iss_parameter_supported
@@ -142,20 +145,6 @@ fn endpoint(name: &'static str, url: &Url, plain: PlainHttp) -> Result<Url, Disc
         && !contains_placeholder(url.as_str())
         && url.as_str().len() <= MAX_ENDPOINT_BYTES;
     if usable { Ok(url.clone()) } else { Err(DiscoveryProblem::Endpoint(name)) }
-}
-
-/// `client_secret_basic` wherever it is taken, or nothing is said (Discovery, section 3).
-fn secret_by(methods: Option<&Vec<CoreClientAuthMethod>>) -> Option<AuthType> {
-    let Some(methods) = methods else {
-        return Some(AuthType::BasicAuth);
-    };
-    if methods.contains(&CoreClientAuthMethod::ClientSecretBasic) {
-        Some(AuthType::BasicAuth)
-    } else if methods.contains(&CoreClientAuthMethod::ClientSecretPost) {
-        Some(AuthType::RequestBody)
-    } else {
-        None
-    }
 }
 
 fn problem(error: DiscoveryError<HttpProblem>) -> DiscoveryProblem {
@@ -180,10 +169,7 @@ fn quoted(reason: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use openidconnect::AuthType;
-    use openidconnect::core::CoreClientAuthMethod;
-
-    use super::{PlainHttp, endpoint, secret_by};
+    use super::{PlainHttp, endpoint};
 
     #[test]
     fn an_endpoint_is_https_or_on_the_loopback_of_a_loopback_issuer() {
@@ -200,16 +186,5 @@ mod tests {
         ] {
             assert!(!usable(url, PlainHttp::OnLoopback), "{url}");
         }
-    }
-
-    #[test]
-    fn a_secret_goes_into_the_header_where_that_is_taken() {
-        use CoreClientAuthMethod::{ClientSecretBasic, ClientSecretPost, None as Public, PrivateKeyJwt};
-        let by =
-            |methods: Vec<CoreClientAuthMethod>| secret_by(Some(&methods)).map(|by| matches!(by, AuthType::BasicAuth));
-        assert!(matches!(secret_by(None), Some(AuthType::BasicAuth)));
-        assert_eq!(by(vec![ClientSecretPost, ClientSecretBasic]), Some(true));
-        assert_eq!(by(vec![ClientSecretPost, Public]), Some(false));
-        assert_eq!(by(vec![PrivateKeyJwt, Public]), None);
     }
 }

@@ -10,7 +10,7 @@ use openidconnect::core::{
     CoreRevocationErrorResponse, CoreTokenIntrospectionResponse, CoreTokenType,
 };
 use openidconnect::{
-    AccessToken, AuthUrl, AuthenticationFlow, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
+    AccessToken, AuthType, AuthUrl, AuthenticationFlow, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
     EmptyAdditionalClaims, EndpointNotSet, EndpointSet, ExtraTokenFields, IdToken, Nonce, OAuth2TokenResponse,
     PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardErrorResponse,
     StandardTokenResponse, TokenResponse, TokenUrl,
@@ -21,6 +21,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::CallbackParams;
+use super::client_secret::NOT_LET_IN;
 use super::error::{ConfigProblem, ExchangeProblem, HttpProblem, IdTokenProblem, OidcError};
 use super::http::HttpClient;
 use super::issuer::ProviderConfig;
@@ -57,6 +58,7 @@ pub(super) fn authorization_url(
 ) -> Result<Url, OidcError> {
     let challenge = PkceCodeChallenge::from_code_verifier_sha256(&verifier(pkce_verifier)?);
     let (state, nonce) = (state.to_owned(), nonce.to_owned());
+    ways(provider, config)?;
     let (url, _, _) = relying_party(provider, config, redirect_uri)?
         .authorize_url(
             AuthenticationFlow::<CoreResponseType>::AuthorizationCode,
@@ -70,14 +72,50 @@ pub(super) fn authorization_url(
     Ok(url)
 }
 
-/// Exchanges a code for the provider's answer.
+/// Exchanges a code for the provider's answer; see [`super::client_secret`] for why that may take two tries.
 pub(super) async fn exchange_code(
     http: &Arc<HttpClient>,
     provider: &Provider,
     config: &ProviderConfig,
     params: &CallbackParams<'_>,
 ) -> Result<TokenAnswer, OidcError> {
-    let client = relying_party(provider, config, params.redirect_uri)?;
+    let mut refused = ConfigProblem::ClientAuthentication.into();
+    for way in ways(provider, config)? {
+        match redeem(http, provider, config, params, way.as_ref()).await {
+            Ok(answer) => {
+                way.iter().for_each(|way| provider.secret_ways.led_in(way));
+                return Ok(answer);
+            }
+            Err(OidcError::TokenExchange(ExchangeProblem::Refused(code))) if code == NOT_LET_IN => {
+                refused = ExchangeProblem::Refused(code).into();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused)
+}
+
+/// How to authenticate at the token endpoint, in the order in which to try; without a way for a public client.
+fn ways(provider: &Provider, config: &ProviderConfig) -> Result<Vec<Option<AuthType>>, ConfigProblem> {
+    if config.client_secret.is_none() {
+        return Ok(vec![None]);
+    }
+    let ways: Vec<_> = provider.secret_ways.in_turn().into_iter().map(Some).collect();
+    if ways.is_empty() { Err(ConfigProblem::ClientAuthentication) } else { Ok(ways) }
+}
+
+async fn redeem(
+    http: &Arc<HttpClient>,
+    provider: &Provider,
+    config: &ProviderConfig,
+    params: &CallbackParams<'_>,
+    way: Option<&AuthType>,
+) -> Result<TokenAnswer, OidcError> {
+    let mut client = relying_party(provider, config, params.redirect_uri)?;
+    if let (Some(secret), Some(way)) = (&config.client_secret, way) {
+        let secret = ClientSecret::new(secret.expose_secret().to_owned());
+        client = client.set_client_secret(secret).set_auth_type(way.clone());
+    }
     let send = http.caller(provider.plain_http());
     let answer = client
         .exchange_code(AuthorizationCode::new(params.code.to_owned()))
@@ -87,6 +125,7 @@ pub(super) async fn exchange_code(
     answer.map_err(|error| problem(error).into())
 }
 
+/// The client, not authenticated yet.
 fn relying_party(provider: &Provider, config: &ProviderConfig, redirect_uri: &str) -> Result<RelyingParty, OidcError> {
     config.check()?;
     let issuer = openidconnect::IssuerUrl::new(config.issuer.as_str().to_owned())
@@ -95,17 +134,10 @@ fn relying_party(provider: &Provider, config: &ProviderConfig, redirect_uri: &st
     let discovered = &provider.discovered;
     let client_id = ClientId::new(config.client_id.clone());
     // The crate's own verifier is not used, so it gets no keys.
-    let client = Client::new(client_id, issuer, CoreJsonWebKeySet::default())
+    Ok(Client::new(client_id, issuer, CoreJsonWebKeySet::default())
         .set_auth_uri(AuthUrl::from_url(discovered.authorization_endpoint.clone()))
         .set_token_uri(TokenUrl::from_url(discovered.token_endpoint.clone()))
-        .set_redirect_uri(redirect);
-    let Some(secret) = &config.client_secret else {
-        return Ok(client);
-    };
-    let by = provider.secret_by.clone();
-    let by = by.ok_or(ConfigProblem::ClientAuthentication)?;
-    let secret = ClientSecret::new(secret.expose_secret().to_owned());
-    Ok(client.set_client_secret(secret).set_auth_type(by))
+        .set_redirect_uri(redirect))
 }
 
 /// The crate panics at a verifier of another length.

@@ -2,7 +2,7 @@
 
 use authlog::oidc::{CallbackParams, EmailVerified, ExchangeProblem, OidcError, VerifiedIdentity};
 use chrono::{TimeDelta, Utc};
-use devidp::{Algorithm, ClaimsIn, Fault, Options};
+use devidp::{Algorithm, ClaimsIn, Fault, Options, Rotation};
 
 use crate::house::{House, NONCE, Outcome, REDIRECT_URI, VERIFIER, config, outcome, quick};
 
@@ -40,6 +40,7 @@ async fn every_way_of_client_authentication_is_spoken() {
         ("authlog-test-basic", announced(&["client_secret_post", "client_secret_basic"])),
         ("authlog-test-odd", announced(&["client_secret_basic"])),
         ("authlog-test-post", announced(&["client_secret_post"])),
+        ("authlog-test-post", announced(&["client_secret_basic", "client_secret_post"])),
         ("authlog-test-public", announced(&["client_secret_basic", "none"])),
     ] {
         let options = Options { announced_auth_methods: methods, ..Options::default() };
@@ -48,6 +49,41 @@ async fn every_way_of_client_authentication_is_spoken() {
         let result = house.sign_in("bob").await;
         assert_eq!(outcome(&result), Outcome::Verified, "{client_id}: {result:?}");
     }
+}
+
+#[tokio::test]
+async fn the_way_of_client_authentication_that_led_in_is_remembered() {
+    let mut house = House::new();
+    house.config = config(&house.idp, "authlog-test-post");
+    for (login, token_requests) in [("alice", 2), ("bob", 3), ("alice", 4)] {
+        assert_eq!(outcome(&house.sign_in(login).await), Outcome::Verified);
+        assert_eq!(house.idp.served().token, token_requests, "one is refused, and none after it");
+    }
+    // New keys do not make it forgotten.
+    house.idp.rotate_keys(Rotation::Replace).unwrap();
+    for token_requests in [5, 6] {
+        assert_eq!(outcome(&house.sign_in("bob").await), Outcome::Verified);
+        assert_eq!(house.idp.served().token, token_requests);
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_shown_twice_only_to_a_provider_that_did_not_let_the_client_in() {
+    for fault in [Fault::TokenInvalidGrant, Fault::TokenServerError, Fault::TokenNotJson, Fault::TokenSlow] {
+        let house = House::new();
+        house.idp.set_fault(fault);
+        assert_eq!(outcome(&house.sign_in("alice").await), Outcome::TokenExchange);
+        assert_eq!(house.idp.served().token, 1, "{fault}");
+    }
+    let only_header = Options { announced_auth_methods: vec!["client_secret_basic".to_owned()], ..Options::default() };
+    let mut house = House::with(only_header, &quick());
+    house.config = config(&house.idp, "authlog-test-post");
+    assert_eq!(outcome(&house.sign_in("alice").await), Outcome::TokenExchange);
+    assert_eq!(house.idp.served().token, 1, "the body was not announced");
+    let mut house = House::new();
+    house.config.client_secret = None;
+    assert_eq!(outcome(&house.sign_in("alice").await), Outcome::TokenExchange);
+    assert_eq!(house.idp.served().token, 1, "there is no secret to send in another way");
 }
 
 #[tokio::test]
