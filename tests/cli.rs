@@ -298,7 +298,67 @@ async fn reading_where_there_is_no_log_says_what_to_do() {
     }
 }
 
+/// What a provider may tell of a person, and what an operator may paste.
+async fn what_could_steer_a_terminal_comes_out_of_no_command(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let renamed = Account { name: Some("Alice \u{202e}gnp.exe".to_owned()), ..Account::new("alice") };
+    instance.provider.add_account(renamed);
+    let signed_in = instance.server.sign_in("alice").await.ok(200);
+    let me = instance.server.get("/v1/users/me", signed_in["session_token"].as_str()).await.ok(200);
+    assert_eq!(me["user"]["display_name"], "Alice \u{202e}gnp.exe");
+    let steers = |text: &str| text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}');
+    let mut told = 0;
+    for command in [
+        &["replay"][..],
+        &["replay", "--json"],
+        &["users", "export", "alice@example.com"],
+        &["audit", "export"],
+        &["events"],
+        &["events", "--type", "\u{1b}[2J\u{9b}31m\u{202e}"],
+        &["setup", "token", "--owner", "\u{1b}[2J@example.com"],
+        &["\u{1b}[2J"],
+        &["events", "--config", "\u{1b}[2J"],
+    ] {
+        let (_, stdout, stderr) = run(&instance.server.flags, command).await;
+        assert!(!steers(&stdout) && !steers(&stderr), "{command:?}: {stdout:?} {stderr:?}");
+        told += usize::from(stdout.contains("gnp.exe"));
+    }
+    assert!(told >= 2, "the name is told nowhere");
+}
+
+/// The throw-away cluster takes any password; where there is one already, it is that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_password_is_in_no_output() {
+    const PASSWORD: &str = "geheim-of-the-database";
+    let database = TestDatabase::new(Backend::Postgres).await;
+    let mut url = url::Url::parse(database.url.as_ref().unwrap()).unwrap();
+    if url.password().is_none() {
+        url.set_password(Some(PASSWORD)).unwrap();
+    }
+    let password = url.password().unwrap().to_owned();
+    let mut server = Server::start_by(url.as_str(), &database, &[("RUST_LOG", "trace")]).await;
+    server.get("/readyz", None).await.ok(200);
+    let metrics = server.get("/metrics", None).await;
+    assert_eq!(server.stop().await, 0);
+    let mut told = format!("{}{}", server.output.lock().unwrap(), metrics.body);
+    assert!(told.contains(url.path().trim_start_matches('/')), "the database is not named: {told}");
+
+    // Nobody listens on port 1, and the second names no database at all.
+    let folder = database.folder.path().display().to_string();
+    for wrong in [format!("postgres://ann:{password}@127.0.0.1:1/log"), format!("mysql://ann:{password}@127.0.0.1/log")]
+    {
+        let flags = ["--data-dir".to_owned(), folder.clone(), "--database-url".to_owned(), wrong];
+        for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["events"], &["projections", "status"]] {
+            let (code, stdout, stderr) = run(&flags, command).await;
+            assert!(code != 0 && !stderr.is_empty(), "{command:?}");
+            told += &format!("{stdout}{stderr}");
+        }
+    }
+    assert!(!told.contains(&password), "{told}");
+}
+
 on_both_databases!(
+    what_could_steer_a_terminal_comes_out_of_no_command,
     read_models_are_compared_with_the_log_and_rebuilt_beside_the_service,
     the_size_of_each_read_model_is_shown,
     a_bad_argument_is_named_and_nothing_is_made,

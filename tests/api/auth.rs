@@ -54,9 +54,20 @@ async fn an_invitation_is_claimed_only_by_an_address_that_the_provider_verified(
     for account in ["eve", "dave"] {
         instance.server.sign_in(account).await.refused(403, "user_not_found");
     }
-    for fault in [Fault::EmailVerifiedText, Fault::EmailVerifiedNumber, Fault::EmailElsewhere, Fault::EmailDoubleAt] {
+    for fault in [
+        Fault::EmailVerifiedText,
+        Fault::EmailVerifiedNumber,
+        Fault::EmailElsewhere,
+        Fault::EmailDoubleAt,
+        Fault::EmailLineBreak,
+        Fault::EmailNul,
+        Fault::EmailLookAlikeLocal,
+        Fault::EmailLookAlikeDomain,
+        Fault::EmailTooLong,
+    ] {
         instance.provider.set_fault(fault);
-        instance.server.sign_in("bob").await.refused(403, "user_not_found");
+        let answer = instance.server.sign_in("bob").await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (403, "user_not_found"), "{fault}");
     }
     instance.provider.set_fault(Fault::EmailUpperCase);
     instance.server.sign_in("bob").await.ok(200);
@@ -101,9 +112,16 @@ async fn unknown_uninvited_and_disabled_people_get_the_same_answer(backend: Back
     }
     let disabled = instance.server.sign_in("bob").await;
     let never_verified = instance.server.sign_in("dave").await;
+    let without_its_own = |answer: &Answer| {
+        let mut headers = answer.headers.clone();
+        assert!(headers.remove("x-request-id").is_some());
+        headers.remove("date");
+        headers
+    };
     for answer in [&uninvited, &disabled, &never_verified] {
         answer.refused(403, "user_not_found");
         assert_eq!(answer.body, uninvited.body);
+        assert_eq!(without_its_own(answer), without_its_own(&uninvited));
     }
 }
 
@@ -117,6 +135,8 @@ async fn every_sign_in_makes_a_fresh_token_and_takes_none_from_the_client(backen
     let signed_in = send(request).await.unwrap().ok(200);
     let token = text(&signed_in, "session_token");
     assert!(token != chosen && token != instance.owner);
+    let again = instance.server.sign_in("alice").await.ok(200);
+    assert_ne!(text(&again, "session_token"), token);
     instance.server.get("/v1/users/me", Some(&chosen)).await.refused(401, "invalid_session");
     instance.server.get("/v1/users/me", Some(&instance.owner)).await.ok(200);
     let log = format!("{:?}", instance.server.events().await);
@@ -145,6 +165,11 @@ async fn a_state_is_used_once_and_only_for_what_it_was_begun_for(backend: Backen
     fresh.server.post("/v1/setup/owner/verify-oidc", Some(&setup), of_setup.clone()).await.ok(200);
     fresh.server.post("/v1/setup/complete", Some(&setup), json!({})).await.ok(200);
     fresh.server.post(CALLBACK, None, of_setup).await.refused(400, "invalid_state");
+
+    // Nothing that is begun now is for setup, but what was begun while the owner came back may still be there.
+    let back = fresh.server.callback_body("alice").await;
+    assert_eq!(fresh.database.sql("UPDATE pending_requests SET purpose = 'setup'").await, 1);
+    fresh.server.post(CALLBACK, None, back).await.refused(400, "invalid_state");
 }
 
 /// Sends the callback as a page somewhere would, with the cookie or without.

@@ -64,6 +64,35 @@ async fn a_request_that_has_expired_holds_no_place(backend: Backend) {
     assert!(database.run(&newer).await <= 3);
 }
 
+async fn a_full_table_costs_the_source_that_holds_the_most(backend: Backend) {
+    let settings = [("AUTHLOG_MAX_PENDING_AUTH_REQUESTS", "4"), ("AUTHLOG_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let instance = Instance::ready_with(backend, &settings).await;
+    let path = format!("/v1/auth/oidc/start?redirect_uri={REDIRECT_URI}");
+    let start = async |source: &str| {
+        send(instance.server.request(Method::GET, &path).header("x-forwarded-for", source)).await.unwrap()
+    };
+    // One source fills the table, and for IPv6 that is a /64.
+    let mut heavy = Vec::new();
+    for host in 1..=4 {
+        heavy.push(start(&format!("2001:db8::{host}")).await.ok(200));
+    }
+    start("2001:db8::5").await.refused(429, "too_many_pending");
+    let light = [start("203.0.113.2").await.ok(200), start("203.0.113.3").await.ok(200)];
+    start("2001:db8::6").await.refused(429, "too_many_pending");
+    // Two of its own have made room; nobody else's has.
+    let mut answers = Vec::new();
+    for begun in light.iter().chain(&heavy) {
+        let back = at_the_provider(begun, "alice").await;
+        answers.push(instance.server.post("/v1/auth/oidc/callback", None, back).await);
+    }
+    assert!(answers[..2].iter().all(|answer| answer.status == 200), "{answers:?}");
+    let (came_in, displaced): (Vec<_>, Vec<_>) = answers[2..].iter().partition(|answer| answer.status == 200);
+    assert_eq!((came_in.len(), displaced.len()), (2, 2));
+    for answer in displaced {
+        answer.refused(400, "invalid_state");
+    }
+}
+
 async fn ending_sessions_counts_all_of_them(backend: Backend) {
     let instance = Instance::ready(backend).await;
     let (bob, _) = instance.server.join(&instance.owner, "bob", "developer").await;
@@ -144,6 +173,7 @@ on_both_databases!(
     somebody_who_was_demoted_still_revokes_their_own_token,
     a_client_id_that_could_not_be_used_is_refused,
     a_request_that_has_expired_holds_no_place,
+    a_full_table_costs_the_source_that_holds_the_most,
     ending_sessions_counts_all_of_them,
     a_name_is_found_as_it_is_written,
     whether_there_was_a_session_is_asked_before_what_the_token_looks_like,

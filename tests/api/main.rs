@@ -15,6 +15,7 @@ mod edges;
 mod endings;
 mod erasure;
 mod exports;
+mod headers;
 mod house;
 mod npm;
 mod origins;

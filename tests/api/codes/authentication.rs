@@ -18,10 +18,17 @@ async fn invalid_session_for_a_token_that_is_unknown_or_was_revoked(backend: Bac
     let (server, owner) = (&instance.server, instance.owner.as_str());
     let unknown = "0".repeat(64);
     server.get("/v1/users/me", Some(&unknown)).await.refused(401, "invalid_session");
-    for padded in [&owner[..63], &format!("{owner}0"), &owner.to_uppercase()] {
-        server.get("/v1/users/me", Some(padded)).await.refused(401, "invalid_session");
+    let issued = json!({ "name": "ci", "role": "developer" });
+    let issued = server.post("/v1/api-tokens", Some(owner), issued).await.ok(201);
+    for token in [owner, text(&issued, "token")] {
+        let (first, last) = (&token[1..], &token[..token.len() - 1]);
+        let of_another_case = token.to_uppercase();
+        assert_ne!(of_another_case, token);
+        for odd in [first, last, &format!("{token}0"), &format!("{token}="), &format!("0{token}"), &of_another_case] {
+            server.get("/v1/users/me", Some(odd)).await.refused(401, "invalid_session");
+        }
+        server.get("/v1/users/me", Some(token)).await.ok(200);
     }
-    server.get("/v1/users/me", Some(owner)).await.ok(200);
     server.post("/v1/auth/logout", Some(owner), json!({})).await.ok(200);
     server.get("/v1/users/me", Some(owner)).await.refused(401, "invalid_session");
 }

@@ -3,26 +3,38 @@
 use serde_json::json;
 
 use crate::support::Backend;
-use crate::support::server::{Instance, Server};
+use crate::support::server::{Instance, Server, run};
 use crate::{Fresh, clock_reaches, start_path, text};
 
 const VERIFY: &str = "/v1/setup/bootstrap-token/verify";
 
 async fn already_configured_for_every_setup_call_once_ready(backend: Backend) {
-    let instance = Instance::ready(backend).await;
-    // The state comes before everything: before the token, and before the body.
-    for path in [
-        VERIFY,
-        "/v1/setup/preferences",
-        "/v1/setup/oidc/configure",
-        "/v1/setup/owner/start-oidc",
-        "/v1/setup/owner/verify-oidc",
-        "/v1/setup/complete",
-    ] {
-        instance.server.post(path, None, json!([])).await.refused(409, "already_configured");
-        instance.server.post(path, Some("anything"), json!({})).await.refused(409, "already_configured");
+    let mut instance = Instance::ready(backend).await;
+    for every_user_is_gone in [false, true] {
+        if every_user_is_gone {
+            // As nobody should; ready is ready, whoever is left.
+            assert_eq!(instance.server.stop().await, 0);
+            instance.database.sql("DELETE FROM users_1").await;
+            instance.server = Server::start(&instance.database).await;
+        }
+        // The state comes before everything: before the token, and before the body.
+        for path in [
+            VERIFY,
+            "/v1/setup/preferences",
+            "/v1/setup/oidc/configure",
+            "/v1/setup/owner/start-oidc",
+            "/v1/setup/owner/verify-oidc",
+            "/v1/setup/complete",
+        ] {
+            instance.server.post(path, None, json!([])).await.refused(409, "already_configured");
+            instance.server.post(path, Some("anything"), json!({})).await.refused(409, "already_configured");
+        }
+        instance.server.get("/v1/setup/summary", None).await.refused(409, "already_configured");
+        for command in [&["setup", "token"][..], &["setup", "restart", "--yes"]] {
+            let (code, stdout, stderr) = run(&instance.server.flags, command).await;
+            assert_eq!((code, stdout.as_str(), stderr.contains("already_configured")), (1, "", true), "{stderr}");
+        }
     }
-    instance.server.get("/v1/setup/summary", None).await.refused(409, "already_configured");
 }
 
 async fn invalid_state_for_a_call_out_of_turn_and_400_for_an_unknown_state_value(backend: Backend) {
