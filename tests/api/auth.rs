@@ -227,6 +227,16 @@ async fn the_services_own_page_ends_a_sign_in_that_its_browser_began(backend: Ba
     assert!(!refused.body.as_str().unwrap().contains("<script>"));
 }
 
+async fn what_a_browser_brings_back_is_shown_as_text(backend: Backend) {
+    let fresh = Fresh::start(backend).await;
+    let page = fresh.server.get("/auth/callback?code=%3Cscript%3Ealert(1)%3C/script%3E&state=%22'%26", None).await;
+    assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    let html = page.ok(200);
+    let html = html.as_str().unwrap();
+    assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{html}");
+    assert!(!html.contains("<script") && !html.contains("\"'"), "{html}");
+}
+
 async fn the_owner_is_recovered_from_the_host_and_the_old_identity_is_out(backend: Backend) {
     let instance = Instance::ready(backend).await;
     let server = &instance.server;
@@ -268,5 +278,6 @@ on_both_databases!(
     a_state_is_used_once_and_only_for_what_it_was_begun_for,
     a_page_of_the_services_own_site_must_bring_the_states_cookie,
     the_services_own_page_ends_a_sign_in_that_its_browser_began,
+    what_a_browser_brings_back_is_shown_as_text,
     the_owner_is_recovered_from_the_host_and_the_old_identity_is_out,
 );
