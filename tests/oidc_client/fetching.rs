@@ -68,8 +68,12 @@ async fn a_flood_of_unknown_key_ids_makes_one_fetch() {
     for one in flood {
         assert_eq!(one.await.unwrap(), Outcome::IdToken);
     }
+    // Nor do those that come one after the other, each with yet another key id.
+    for _ in 0..5 {
+        assert_eq!(outcome(&house.sign_in("alice").await), Outcome::IdToken);
+    }
     let served = house.idp.served();
-    assert_eq!((served.discovery, served.jwks, served.token), (1, 2, 30));
+    assert_eq!((served.discovery, served.jwks, served.token), (1, 2, 35));
     house.idp.clear_fault();
     assert_eq!(outcome(&house.sign_in("alice").await), Outcome::Verified);
 }
