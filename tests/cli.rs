@@ -341,8 +341,6 @@ async fn a_database_password_is_in_no_output() {
     let metrics = server.get("/metrics", None).await;
     assert_eq!(server.stop().await, 0);
     let mut told = format!("{}{}", server.output.lock().unwrap(), metrics.body);
-    assert!(told.contains(url.path().trim_start_matches('/')), "the database is not named: {told}");
-
     // Nobody listens on port 1, and the second names no database at all.
     let folder = database.folder.path().display().to_string();
     for wrong in [format!("postgres://ann:{password}@127.0.0.1:1/log"), format!("mysql://ann:{password}@127.0.0.1/log")]
@@ -350,7 +348,7 @@ async fn a_database_password_is_in_no_output() {
         let flags = ["--data-dir".to_owned(), folder.clone(), "--database-url".to_owned(), wrong];
         for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["events"], &["projections", "status"]] {
             let (code, stdout, stderr) = run(&flags, command).await;
-            assert!(code != 0 && !stderr.is_empty(), "{command:?}");
+            assert!(code != 0 && stderr.contains("database"), "{command:?}: {stderr}");
             told += &format!("{stdout}{stderr}");
         }
     }

@@ -142,10 +142,11 @@ fn a_name_leads_only_to_addresses_that_may_be_connected_to() {
     assert!(allowed_addresses("localhost", found(&["[::1]:0"])).is_ok());
 }
 
-/// Loopback the first time, a metadata address ever after.
-fn rebinding_lookup(_: String) -> Looking {
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
-    let address = match CALLS.fetch_add(1, Ordering::SeqCst) {
+/// For each of two names loopback the first time, a metadata address ever after.
+fn rebinding_lookup(name: String) -> Looking {
+    static CALLS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let calls = &CALLS[usize::from(name == "localhost")];
+    let address = match calls.fetch_add(1, Ordering::SeqCst) {
         0 => "127.0.0.1:0",
         _ => "169.254.169.254:0",
     };
@@ -161,7 +162,20 @@ async fn a_name_that_is_bound_anew_is_not_followed_to_a_metadata_address() {
     let first = client.send(get(&url), PlainHttp::OnLoopback).await;
     assert_eq!(first.unwrap().into_body(), b"{}");
     let second = client.send(get(&url), PlainHttp::OnLoopback).await;
-    assert!(matches!(second, Err(HttpProblem::Transport(error)) if error.is_connect()));
+    assert!(is_refused_by_the_resolver(&second.unwrap_err()));
+
+    // Another name need not be loopback. That nobody speaks TLS there is found out by connecting.
+    let url = format!("https://idp.example:{}/", address.port());
+    let first = client.send(get(&url), PlainHttp::Refused).await;
+    assert!(!is_refused_by_the_resolver(&first.unwrap_err()));
+    let second = client.send(get(&url), PlainHttp::Refused).await;
+    assert!(is_refused_by_the_resolver(&second.unwrap_err()));
+}
+
+/// Whether it was not even tried to connect.
+fn is_refused_by_the_resolver(problem: &HttpProblem) -> bool {
+    let mut causes = std::iter::successors(Some(problem as &dyn std::error::Error), |error| error.source());
+    causes.any(|cause| cause.to_string().contains("no address that may be connected to"))
 }
 
 #[tokio::test]
