@@ -159,9 +159,21 @@ struct JsonArgs {
     json: bool,
 }
 
+/// Help and the version as they are. A refusal repeats what was typed, which may have been pasted from anywhere.
+fn not_understood(said: &clap::Error) -> ExitCode {
+    if !said.use_stderr() {
+        said.exit();
+    }
+    said.to_string().trim_end().lines().for_each(output::note);
+    ExitCode::from(2)
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return not_understood(&said),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
