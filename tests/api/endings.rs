@@ -33,30 +33,68 @@ async fn what_was_revoked_stays_revoked_when_the_server_is_killed_and_starts_aga
     }
 }
 
+/// Sends a call of the owner and does not wait for its answer.
+async fn impatient(house: &House, call: &str, body: &Value) -> TcpStream {
+    let body = body.to_string();
+    let request = format!(
+        "{call} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        house.bearer("owner"),
+        body.len()
+    );
+    let mut caller = TcpStream::connect(house.instance.server.base.trim_start_matches("http://")).await.unwrap();
+    caller.write_all(request.as_bytes()).await.unwrap();
+    caller
+}
+
+/// Waits until this metric has this value.
+async fn counted(server: &Server, name: &str, value: &str) {
+    let has_it = async || {
+        let metrics = server.get("/metrics", None).await.ok(200);
+        let mut values = metrics.as_str().unwrap().lines().filter_map(|line| line.strip_prefix(name));
+        values.any(|found| found.trim() == value)
+    };
+    while !has_it().await {}
+}
+
+fn abandoned(method: &str, route: &str) -> String {
+    format!("authlog_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"abandoned\"}}")
+}
+
+/// Of two changes of one role the log takes one, and the other must be decided again, by whoever is still there.
+async fn a_call_that_must_be_decided_again_is_finished_though_nobody_waits_for_it(backend: Backend) {
+    let house = House::new(backend).await;
+    let server = &house.instance.server;
+    let mut other = SecondConnection::open(&house.instance.database).await;
+    other.hold_the_log().await;
+    let call = format!("PATCH /v1/users/{}/role", house.id("developer"));
+    let callers = [
+        impatient(&house, &call, &json!({ "role": "admin" })).await,
+        impatient(&house, &call, &json!({ "role": "qa_viewer" })).await,
+    ];
+    counted(server, "authlog_log_units_waiting", "2").await;
+    drop(callers);
+    counted(server, &abandoned("PATCH", "/v1/users/{id}/role"), "2").await;
+    other.let_go().await;
+    let both = async {
+        while house.get("owner", "/v1/audit-logs?action=role_changed").await.ok(200)["total"] != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), both).await.expect("a change is lost");
+}
+
 async fn a_call_whose_caller_hangs_up_is_finished_and_recorded_whole(backend: Backend) {
     let house = House::new(backend).await;
     let server = &house.instance.server;
     let mut other = SecondConnection::open(&house.instance.database).await;
     other.hold_the_log().await;
-    let body = json!({ "email": "impatient@example.com", "role": "developer" }).to_string();
-    let request = format!(
-        "POST /v1/users/invite HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        house.bearer("owner"),
-        body.len()
-    );
-    let mut caller = TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
-    caller.write_all(request.as_bytes()).await.unwrap();
-    let counted = async |name: &str| {
-        let metrics = server.get("/metrics", None).await.ok(200);
-        let value = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix(name));
-        value.is_some_and(|value| value.trim() != "0")
-    };
+    let body = json!({ "email": "impatient@example.com", "role": "developer" });
+    let caller = impatient(&house, "POST /v1/users/invite", &body).await;
     // Hung up on too early, a call does not even begin.
-    while !counted("authlog_log_units_waiting").await {}
+    counted(server, "authlog_log_units_waiting", "1").await;
     drop(caller);
-    let abandoned = "authlog_http_requests_total{method=\"POST\",route=\"/v1/users/invite\",status=\"abandoned\"}";
-    while !counted(abandoned).await {}
+    counted(server, &abandoned("POST", "/v1/users/invite"), "1").await;
     other.let_go().await;
 
     // Whoever comes next waits behind it.
@@ -95,5 +133,6 @@ async fn a_revocation_tried_again_is_not_answered_before_the_first_is_in_force(b
 on_both_databases!(
     what_was_revoked_stays_revoked_when_the_server_is_killed_and_starts_again,
     a_call_whose_caller_hangs_up_is_finished_and_recorded_whole,
+    a_call_that_must_be_decided_again_is_finished_though_nobody_waits_for_it,
     a_revocation_tried_again_is_not_answered_before_the_first_is_in_force,
 );
