@@ -83,7 +83,9 @@ pub(super) async fn exchange_code(
     for way in ways(provider, config)? {
         match redeem(http, provider, config, params, way.as_ref()).await {
             Ok(answer) => {
-                way.iter().for_each(|way| provider.secret_ways.led_in(way));
+                if let Some(way) = &way {
+                    provider.secret_ways.led_in(way);
+                }
                 return Ok(answer);
             }
             Err(OidcError::TokenExchange(ExchangeProblem::Refused(code))) if code == NOT_LET_IN => {
