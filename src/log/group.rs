@@ -238,16 +238,19 @@ pub(super) fn row_statements(
         }
         let set = layout.set_of(table.name);
         let deletes = rows.deletes_json().map(|json| Statement::json(dialect.delete_by_keys(table, set), json));
-        let kinds = || table.columns.iter().map(|column| column.kind);
+        let rows_of = |sql, rows: Vec<Vec<Value>>| {
+            let kinds = table.columns.iter().map(|column| column.kind);
+            Statement { sql, arguments: Arguments::rows(dialect, kinds, rows) }
+        };
         let copies = dialect == Dialect::Postgres && amount == Amount::Many;
-        let inserts = some(rows.inserts()).map(|rows| match copies {
-            true => Statement { sql: Dialect::copy(table, set), arguments: Arguments::Copy(rows) },
-            false => Statement { sql: dialect.insert(table, set), arguments: Arguments::rows(dialect, kinds(), rows) },
+        let inserts = some(rows.inserts()).map(|rows| {
+            if copies {
+                Statement { sql: Dialect::copy(table, set), arguments: Arguments::Copy(rows) }
+            } else {
+                rows_of(dialect.insert(table, set), rows)
+            }
         });
-        let updates = some(rows.updates()).map(|rows| Statement {
-            sql: dialect.upsert(table, set),
-            arguments: Arguments::rows(dialect, kinds(), rows),
-        });
+        let updates = some(rows.updates()).map(|rows| rows_of(dialect.upsert(table, set), rows));
         let kind = if table.name == AUDIT { &mut statements.audit } else { &mut statements.rows };
         kind.extend([deletes, inserts, updates].into_iter().flatten());
     }
