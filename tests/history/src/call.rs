@@ -209,7 +209,7 @@ impl Op {
 impl Op {
     /// Whether a call like this can change anything.
     pub fn changes(&self) -> bool {
-        !matches!(self, Self::CheckSetup { .. } | Self::Check { .. } | Self::Found { .. })
+        !matches!(self, Self::CheckSetup { .. } | Self::Check { .. })
     }
 }
 

@@ -5,7 +5,7 @@
 //! calls can lead to, not one, so that a long history is checked stretch by stretch and what is behind can be forgotten.
 //! Four things keep it small, none of which loses an order:
 //!
-//! - A call that fits and changes nothing is placed at once: whatever can be done with it open can be done without.
+//! - A call that fits and that changes nothing anywhere is placed at once: whatever can follow with it open can follow without.
 //! - So is one whose order against every call that could precede it does not matter; and if it does not fit, none will help it.
 //! - Of calls that ask the same and are answered the same, the one that ends first is placed first.
 //! - A call whose outcome nobody knows may be placed at any time or never. It is placed only before a call that it can make a
@@ -26,18 +26,28 @@ use crate::object::State;
 /// Places in a stretch that are looked at before the search gives up.
 pub const MOST_PLACES: usize = 200_000;
 
-/// Calls of one kind whose outcome nobody knows.
+/// Calls of one kind that may have their effect at any time since they began, or never.
 #[derive(Clone, Debug)]
 pub struct Open {
     pub op: Op,
-    /// When each began, in order.
-    pub begun: Vec<u64>,
+    /// What they would have been answered, where that is known.
+    pub answer: Answer,
+    /// When each began, in order, and whose it is.
+    pub begun: Vec<(u64, u32)>,
 }
 
 impl Open {
     /// How many of them had begun by then.
     fn begun_by(&self, micros: u64) -> usize {
-        self.begun.partition_point(|begun| *begun <= micros)
+        self.begun.partition_point(|(begun, _)| *begun <= micros)
+    }
+
+    /// Where one of them leads; `None` when it changes nothing.
+    fn effect(&self, state: &State) -> Option<State> {
+        match self.answer {
+            Answer::Unknown => state.unheard(&self.op),
+            answer => state.step(&self.op, &answer).filter(|next| next != state),
+        }
     }
 }
 
@@ -189,7 +199,8 @@ impl Search<'_> {
 
     fn without_choice(&self, place: &Place, next: &[usize]) -> Option<Forced> {
         for call in next {
-            if self.step(place, *call).as_ref() == Some(&place.at.state) {
+            let read = place.at.state.is_read(&self.calls[*call].op, &self.calls[*call].answer);
+            if read && self.step(place, *call).is_some() {
                 return Some(Forced::Place(*call, place.at.state.clone()));
             }
         }
@@ -204,7 +215,7 @@ impl Search<'_> {
         let left = (place.below..self.calls.len()).take_while(|other| self.calls[*other].begun_micros <= until);
         let mut left = left.filter(|other| *other != call && !place.is_placed(*other));
         !left.any(|other| matters(&self.calls[other].op, &self.calls[other].answer))
-            && !self.open_left(place, until).any(|kind| matters(&self.open[kind].op, &Answer::Unknown))
+            && !self.open_left(place, until).any(|kind| matters(&self.open[kind].op, &self.open[kind].answer))
     }
 
     fn open_left(&self, place: &Place, until: u64) -> impl Iterator<Item = usize> {
@@ -223,7 +234,7 @@ impl Search<'_> {
             }
         }
         for kind in self.relevant(place, next, first_end) {
-            places.extend(place.at.state.unheard(&self.open[kind].op).map(|state| place.with_open(kind, state)));
+            places.extend(self.open[kind].effect(&place.at.state).map(|state| place.with_open(kind, state)));
         }
         for place in places {
             self.look_at(place);
@@ -232,17 +243,16 @@ impl Search<'_> {
 
     /// The open kinds that can make a difference to a call that may come next, at once or through one another.
     fn relevant(&self, place: &Place, next: &[usize], first_end: u64) -> Vec<usize> {
-        let unknown = Answer::Unknown;
         let mut concerned: Vec<(&Op, &Answer)> =
             next.iter().map(|call| (&self.calls[*call].op, &self.calls[*call].answer)).collect();
         let mut left: Vec<usize> = self.open_left(place, first_end).collect();
         let mut relevant = Vec::new();
         while let Some(at) = left.iter().position(|kind| {
-            let op = (&self.open[*kind].op, &unknown);
+            let op = (&self.open[*kind].op, &self.open[*kind].answer);
             concerned.iter().any(|other| place.at.state.order_matters(op, *other))
         }) {
             let kind = left.swap_remove(at);
-            concerned.push((&self.open[kind].op, &unknown));
+            concerned.push((&self.open[kind].op, &self.open[kind].answer));
             relevant.push(kind);
         }
         relevant

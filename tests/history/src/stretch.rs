@@ -3,10 +3,15 @@
 //! A stretch ends where no call with an answer was on its way. Whatever comes later comes after all of it, so the states that it
 //! can lead to are all that has to be kept. In a stretch without an order the smallest part that has none is looked for.
 
+use std::collections::VecDeque;
+
 use crate::call::{Answer, Call, Object};
 use crate::object::State;
 use crate::search::{Open, Reached, TooWide, reach};
 use crate::verdict::{Failure, GaveUp, Verdict, Violation};
+
+/// Calls that were checked and are kept to tell, of a violation, what went before.
+const KEPT_CALLS: usize = 64;
 
 /// One object, what may have become of it, and the calls that are still to be checked.
 #[derive(Debug)]
@@ -15,6 +20,8 @@ pub struct Course {
     reached: Vec<Reached>,
     open: Vec<Open>,
     waiting: Vec<Call>,
+    /// The last stretches, each with what the object can have been before it.
+    past: VecDeque<(Vec<Reached>, Vec<Call>)>,
     verdict: Verdict,
 }
 
@@ -22,7 +29,7 @@ impl Course {
     pub fn of(object: Object) -> Self {
         let first = Reached { state: State::first(object), used: Vec::new() };
         let verdict = Verdict { objects: 1, ..Verdict::default() };
-        Self { object, reached: vec![first], open: Vec::new(), waiting: Vec::new(), verdict }
+        Self { object, reached: vec![first], open: Vec::new(), waiting: Vec::new(), past: VecDeque::new(), verdict }
     }
 
     /// Whether nothing was checked yet.
@@ -67,13 +74,23 @@ impl Course {
         let found = reach(&self.reached, &known, &self.open, &mut self.verdict.places);
         let reached = found.map_err(|TooWide| self.gave_up(calls))?;
         if reached.is_empty() {
-            let calls = self.smallest(calls);
-            let before = self.reached.iter().map(|reached| reached.state.to_string()).collect();
-            return Err(Failure::Violation(Box::new(Violation { object: self.object, before, calls })));
+            return Err(Failure::Violation(Box::new(self.violation(calls))));
         }
-        self.reached = reached;
+        self.past.push_back((std::mem::replace(&mut self.reached, reached), calls.to_vec()));
+        while self.past.iter().map(|(_, calls)| calls.len()).sum::<usize>() > KEPT_CALLS {
+            self.past.pop_front();
+        }
         self.verdict.calls += calls.len();
         Ok(())
+    }
+
+    fn violation(&self, calls: &[Call]) -> Violation {
+        let mut known: Vec<Call> = self.past.iter().flat_map(|(_, calls)| calls.clone()).collect();
+        known.extend_from_slice(calls);
+        let before = self.past.front().map_or(&self.reached, |(reached, _)| reached);
+        let calls = self.smallest(before, &known);
+        let before = before.iter().map(|reached| reached.state.to_string()).collect();
+        Violation { object: self.object, before, calls }
     }
 
     fn gave_up(&self, calls: &[Call]) -> Failure {
@@ -81,63 +98,62 @@ impl Course {
         Failure::GaveUp(GaveUp { object: self.object, calls: calls.len(), unknown })
     }
 
-    /// The shortest beginning that has no order, and of it the calls without whose answers there would be one.
-    fn smallest(&self, calls: &[Call]) -> Vec<Call> {
+    /// The shortest beginning that has no order, and of it the calls without which there would be one.
+    fn smallest(&self, before: &[Reached], calls: &[Call]) -> Vec<Call> {
         let mut ends: Vec<u64> = calls.iter().filter_map(|call| call.ended_micros).collect();
         ends.sort_unstable();
-        let enough = ends.partition_point(|end| !self.is_broken(&as_of(calls, *end)));
+        let enough = ends.partition_point(|end| !self.is_broken(before, &as_of(calls, *end)));
         let mut calls = as_of(calls, ends.get(enough).copied().unwrap_or(u64::MAX));
         for at in 0..calls.len() {
-            let lost = unheard(&calls[at]);
+            let lost = without_end(&calls[at]);
             let told = std::mem::replace(&mut calls[at], lost);
-            if !self.is_broken(&calls) {
+            if !self.is_broken(before, &calls) {
                 calls[at] = told;
             }
         }
-        calls.retain(|call| call.answer != Answer::Unknown);
-        // Calls of unknown outcome are shown where they can have had a part in it.
+        calls.retain(|call| call.ended_micros.is_some());
         let until = calls.iter().filter_map(|call| call.ended_micros).max().unwrap_or(0);
-        let known = calls.clone();
-        let concerns = |open: &Open| {
-            let concerns = |call: &Call| {
-                let state = &self.reached[0].state;
-                state.order_matters((&open.op, &Answer::Unknown), (&call.op, &call.answer))
-            };
-            known.iter().any(concerns)
-        };
-        for open in self.open.iter().filter(|open| concerns(open)) {
-            let begun = open.begun.iter().filter(|begun| **begun <= until);
-            calls.extend(begun.map(|begun| Call {
-                client: u32::MAX,
-                op: open.op.clone(),
-                begun_micros: *begun,
-                ended_micros: None,
-                answer: Answer::Unknown,
-            }));
-        }
+        let lost = self.lost_beside(&calls, until);
+        calls.extend(lost);
         calls
     }
 
+    /// The calls of unknown outcome that can have had a part in it.
+    fn lost_beside(&self, calls: &[Call], until: u64) -> Vec<Call> {
+        let first = State::first(self.object);
+        let concerns =
+            |open: &Open, call: &Call| first.order_matters((&open.op, &open.answer), (&call.op, &call.answer));
+        let mut lost = Vec::new();
+        for open in self.open.iter().filter(|open| calls.iter().any(|call| concerns(open, call))) {
+            for (begun_micros, client) in open.begun.iter().copied().filter(|(begun, _)| *begun <= until) {
+                let answer = Answer::Unknown;
+                lost.push(Call { client, op: open.op.clone(), begun_micros, ended_micros: None, answer });
+            }
+        }
+        lost
+    }
+
     /// Whether these calls certainly have no order.
-    fn is_broken(&self, calls: &[Call]) -> bool {
+    fn is_broken(&self, before: &[Reached], calls: &[Call]) -> bool {
         let mut open = self.open.clone();
-        for call in calls.iter().filter(|call| call.answer == Answer::Unknown) {
+        for call in calls.iter().filter(|call| call.ended_micros.is_none()) {
             add_open(&mut open, call);
         }
-        let known: Vec<&Call> = calls.iter().filter(|call| call.answer != Answer::Unknown).collect();
-        reach(&self.reached, &known, &open, &mut 0).is_ok_and(|reached| reached.is_empty())
+        let known: Vec<&Call> = calls.iter().filter(|call| call.ended_micros.is_some()).collect();
+        reach(before, &known, &open, &mut 0).is_ok_and(|reached| reached.is_empty())
     }
 }
 
 fn add_open(open: &mut Vec<Open>, call: &Call) {
-    let kind = if let Some(kind) = open.iter().position(|kind| kind.op == call.op) {
+    let kind = if let Some(kind) = open.iter().position(|kind| kind.op == call.op && kind.answer == call.answer) {
         kind
     } else {
-        open.push(Open { op: call.op.clone(), begun: Vec::new() });
+        open.push(Open { op: call.op.clone(), answer: call.answer, begun: Vec::new() });
         open.len() - 1
     };
     let begun = &mut open[kind].begun;
-    begun.insert(begun.partition_point(|other| *other <= call.begun_micros), call.begun_micros);
+    let at = begun.partition_point(|(other, _)| *other <= call.begun_micros);
+    begun.insert(at, (call.begun_micros, call.client));
 }
 
 /// How many calls are in the first stretch, if it ended before `until`.
@@ -152,12 +168,13 @@ fn first_stretch(calls: &[Call], until: u64) -> Option<usize> {
     (!calls.is_empty() && quiet < until).then_some(calls.len())
 }
 
-fn unheard(call: &Call) -> Call {
-    Call { ended_micros: None, answer: Answer::Unknown, ..call.clone() }
+/// The same call, as if it were not known whether or when it had its effect.
+fn without_end(call: &Call) -> Call {
+    Call { ended_micros: None, ..call.clone() }
 }
 
 /// What was known of the calls at that moment.
 fn as_of(calls: &[Call], micros: u64) -> Vec<Call> {
     let begun = calls.iter().filter(|call| call.begun_micros <= micros);
-    begun.map(|call| if call.ended_micros > Some(micros) { unheard(call) } else { call.clone() }).collect()
+    begun.map(|call| if call.ended_micros > Some(micros) { without_end(call) } else { call.clone() }).collect()
 }

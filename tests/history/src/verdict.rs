@@ -42,7 +42,7 @@ pub struct Violation {
     pub object: Object,
     /// What the object can have been before them, in words.
     pub before: Vec<String>,
-    /// A stretch of calls that have no order; without any one of them there would be one, or none is needed to see it.
+    /// Calls that have no order together; without any one of those with an answer there would be one.
     pub calls: Vec<Call>,
 }
 

@@ -59,6 +59,31 @@ impl State {
         (next != *self).then_some(next)
     }
 
+    /// Whether a call with this answer changes nothing, wherever it is placed.
+    pub fn is_read(&self, op: &Op, answer: &Answer) -> bool {
+        match answer {
+            Answer::Unknown
+            | Answer::Done
+            | Answer::Issued { .. }
+            | Answer::Opened { .. }
+            | Answer::Invited { .. }
+            | Answer::InvalidToken => !op.changes(),
+            // Whoever is refused has used up their `state`.
+            Answer::UserNotFound => !matches!(self, Self::Once(_)),
+            Answer::NotTried
+            | Answer::Alive { .. }
+            | Answer::Dead
+            | Answer::TooManyAttempts
+            | Answer::TokenConsumed
+            | Answer::TokenExpired
+            | Answer::NoBootstrapToken
+            | Answer::AlreadyConfigured
+            | Answer::InvalidState
+            | Answer::AlreadyExists
+            | Answer::NotFound => true,
+        }
+    }
+
     /// Whether it can matter which of two calls comes first. Only that it does not is relied on.
     pub fn order_matters(&self, one: (&Op, &Answer), other: (&Op, &Answer)) -> bool {
         match self {
