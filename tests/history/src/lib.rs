@@ -8,6 +8,7 @@
 //! Nothing here makes calls, reads a clock but the recorder's own, or decides what a run should do.
 
 pub mod call;
+mod contract;
 pub mod log;
 pub mod object;
 mod recorder;

@@ -24,7 +24,7 @@ use crate::call::{Answer, Call, Op};
 use crate::object::State;
 
 /// Places in a stretch that are looked at before the search gives up.
-pub const MOST_PLACES: usize = 200_000;
+pub const MOST_PLACES: usize = 50_000;
 
 /// Calls of one kind that may have their effect at any time since they began, or never.
 #[derive(Clone, Debug)]

@@ -375,7 +375,13 @@ impl Judge {
                 self.rule(acting.kind == "operator", event, "the provider is removed on the host");
                 self.rule(fields["version"] == version + 1, event, "configurations are counted one by one");
             }
-            _ => self.rule(acting.kind == "system", event, "the service counts refusals"),
+            _ => {
+                self.rule(acting.kind == "system", event, "the service counts refusals");
+                let minute = event.id().strip_prefix("refused-").and_then(|seconds| seconds.parse::<i64>().ok());
+                let counted = |minute| minute % 60 == 0 && minute * 1_000_000 <= event.recorded_at;
+                self.rule(minute.is_some_and(counted), event, "refusals are counted by the minute");
+                self.rule(fields["count"].as_u64() > Some(0), event, "a count counts something");
+            }
         }
     }
 
