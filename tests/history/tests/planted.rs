@@ -259,3 +259,17 @@ user 7: no order of these 4 calls explains their answers
 ";
     assert_eq!(told, expected);
 }
+
+/// Either of two lost calls can have ended the first session; only one of them can still end the second.
+#[test]
+fn which_of_two_lost_calls_was_felt_is_left_open_until_it_matters() {
+    let all = lost(8, 25, Op::RevokeAll { user: USER, keep: None });
+    let one = lost(9, 25, revoke(1));
+    for lost in [[all.clone(), one.clone()], [one, all]] {
+        let felt = and(with_one_session(), lost);
+        let felt = and(felt, [call(1, 30, 40, check_session(1), Answer::Dead), call(1, 50, 60, sign_in(2), opened(2))]);
+        let felt = and(felt, [call(1, 70, 75, check_session(2), ALIVE)]);
+        accepted(&and(felt.clone(), [call(1, 80, 90, check_session(2), Answer::Dead)]));
+        caught(&and(felt, [call(1, 80, 90, check_session(2), Answer::Dead), call(1, 91, 95, check_session(2), ALIVE)]));
+    }
+}
