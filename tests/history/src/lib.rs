@@ -30,7 +30,7 @@ pub use verdict::{Failure, GaveUp, Verdict, Violation};
 pub fn check(calls: &[Call]) -> Result<Verdict, Failure> {
     let recorder = Recorder::new();
     for call in calls {
-        recorder.add(call.clone());
+        recorder.add(call);
     }
     recorder.finish()
 }

@@ -46,8 +46,8 @@ impl Recorder {
     }
 
     /// Adds a call that was noted elsewhere, by the same clock.
-    pub fn add(&self, call: Call) {
-        self.notes().add(&call);
+    pub fn add(&self, call: &Call) {
+        self.notes().add(call);
     }
 
     /// Checks all that is settled: of each object the calls that ended before the eldest one on its way began. They are

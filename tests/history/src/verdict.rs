@@ -66,7 +66,7 @@ impl fmt::Display for GaveUp {
 }
 
 /// How wide the timeline is.
-const COLUMNS: u64 = 48;
+const COLUMNS: usize = 48;
 /// States that are told at most.
 const STATES: usize = 4;
 
@@ -83,17 +83,21 @@ impl fmt::Display for Violation {
         calls.sort_by_key(|call| (call.client, call.begun_micros));
         let first = calls.iter().map(|call| call.begun_micros).min().unwrap_or(0);
         let last = calls.iter().filter_map(|call| call.ended_micros).chain(calls.iter().map(|c| c.begun_micros)).max();
-        let micros_a_column = (last.unwrap_or(first) - first) / COLUMNS + 1;
+        let micros_a_column = (last.unwrap_or(first) - first) / COLUMNS as u64 + 1;
         for call in calls {
-            let column = |micros: u64| ((micros - first) / micros_a_column) as usize;
+            let column = |micros: u64| usize::try_from((micros - first) / micros_a_column).unwrap_or(COLUMNS);
             let begun = column(call.begun_micros);
             let bar = match call.ended_micros {
                 Some(ended) => format!("{}|{}|", " ".repeat(begun), "-".repeat(column(ended) - begun)),
-                None => format!("{}|{}>", " ".repeat(begun), "-".repeat(COLUMNS as usize - begun)),
+                None => format!("{}|{}>", " ".repeat(begun), "-".repeat(COLUMNS - begun)),
             };
-            let at = (call.begun_micros - first) as f64 / 1000.0;
-            let (client, width) = (call.client, COLUMNS as usize + 2);
-            writeln!(f, "  client {client:<3} {at:>9.3} ms  {bar:<width$} {} -> {:?}", call.op, call.answer)?;
+            let (millis, micros) = ((call.begun_micros - first) / 1000, (call.begun_micros - first) % 1000);
+            let (client, width) = (call.client, COLUMNS + 2);
+            writeln!(
+                f,
+                "  client {client:<3} {millis:>5}.{micros:03} ms  {bar:<width$} {} -> {:?}",
+                call.op, call.answer
+            )?;
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ impl State {
         let next = match self {
             Self::Setup(setup) => Self::Setup(setup.unheard(op)?),
             Self::Unique(holder) => Self::Unique(holder.unheard(op)?),
-            Self::Once(once) => Self::Once(once.unheard(op)?),
+            Self::Once(_) => Self::Once(single_use::Once::unheard(op)?),
             Self::User(user) => Self::User(user.unheard(op)?),
         };
         (next != *self).then_some(next)

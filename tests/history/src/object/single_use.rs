@@ -19,7 +19,7 @@ impl Once {
         }
     }
 
-    pub(super) fn unheard(self, op: &Op) -> Option<Self> {
+    pub(super) fn unheard(op: &Op) -> Option<Self> {
         matches!(op, Op::SignIn { .. }).then_some(Self { used: true })
     }
 }
