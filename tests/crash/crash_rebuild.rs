@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::on_both_databases;
-use crate::support::model::Model;
+use crate::support::model;
 use crate::support::server::{Instance, Server, flags, run};
 use crate::support::{Backend, TestDatabase};
 
@@ -82,13 +82,13 @@ async fn a_log_of_many_kinds(backend: Backend) -> (Instance, BTreeMap<&'static s
     let instance = Instance::ready(backend).await;
     come_and_go(&instance.server, &instance.owner).await;
     let before = tables(&instance.database).await;
-    Model::agrees_with(&instance.database).await;
+    model::agrees_with(&instance.database).await;
     (instance, before)
 }
 
 async fn stands_as_before(database: &TestDatabase, before: &BTreeMap<&'static str, Vec<String>>) {
     assert_eq!(&tables(database).await, before);
-    Model::agrees_with(database).await;
+    model::agrees_with(database).await;
 }
 
 async fn runs_to_its_end(database: &TestDatabase, before: &BTreeMap<&'static str, Vec<String>>) {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
 use crate::on_both_databases;
-use crate::support::model::Model;
+use crate::support::model;
 use crate::support::rules::assert_lawful;
 use crate::support::server::{Instance, Server};
 use crate::support::tables::{self, StoredEvent};
@@ -160,7 +160,7 @@ async fn assert_nothing_is_lost(database: &TestDatabase, acknowledged: &[Acknowl
     if number.is_multiple_of(CHECK_RULES_EVERY) {
         assert_lawful(database).await;
     } else {
-        Model::agrees_with(database).await;
+        model::agrees_with(database).await;
     }
 }
 

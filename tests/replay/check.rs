@@ -5,8 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::forgery::{Forged, Forgery};
 use crate::on_both_databases;
+use crate::support::forgery::{Forged, Forgery};
 use crate::support::server::{Instance, Server, at_the_provider, run};
 use crate::support::tables::log;
 use crate::support::{Backend, TestDatabase};

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod check;
-mod forgery;
 mod moments;
 #[path = "../support/mod.rs"]
 mod support;

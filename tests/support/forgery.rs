@@ -4,9 +4,9 @@ use authlog::log::leaf::{LeafInput, leaf_hash};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::TestDatabase;
-use crate::support::second_connection::SecondConnection;
-use crate::support::tables::{StoredEvent, log};
+use super::TestDatabase;
+use super::second_connection::SecondConnection;
+use super::tables::{StoredEvent, log};
 
 pub struct Forgery<'a> {
     database: &'a TestDatabase,
@@ -28,7 +28,7 @@ impl<'a> Forgery<'a> {
         match &connection {
             SecondConnection::Sqlite(_) => {
                 for trigger in ["events_never_change", "events_never_vanish", "events_are_never_replaced"] {
-                    connection.run(&format!("DROP TRIGGER {trigger}")).await;
+                    connection.run(&format!("DROP TRIGGER IF EXISTS {trigger}")).await;
                 }
             }
             SecondConnection::Postgres(_) => {

@@ -1,6 +1,7 @@
 //! What the black-box tests share: databases of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "each test binary uses a part of it")]
 
+pub mod forgery;
 pub mod model;
 pub mod odd;
 pub mod proxy;

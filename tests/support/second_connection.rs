@@ -24,11 +24,15 @@ impl SecondConnection {
 
     /// Runs a statement without arguments; answers how many rows it touched.
     pub async fn run(&mut self, sql: &str) -> u64 {
-        let touched = match self {
+        self.try_run(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The same of a statement that may be refused.
+    pub async fn try_run(&mut self, sql: &str) -> sqlx::Result<u64> {
+        match self {
             Self::Sqlite(connection) => connection.execute(sql).await.map(|done| done.rows_affected()),
             Self::Postgres(connection) => connection.execute(sql).await.map(|done| done.rows_affected()),
-        };
-        touched.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        }
     }
 
     /// Locks the log against every other writer, until [`SecondConnection::let_go`].

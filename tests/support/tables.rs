@@ -35,6 +35,11 @@ impl StoredEvent {
         serde_json::from_str(&self.metadata).unwrap()
     }
 
+    /// As the crate that judges logs takes it.
+    pub fn event(&self) -> history::log::Event {
+        serde_json::from_value(self.printed()).unwrap()
+    }
+
     /// As `authlog events --json` prints it.
     pub fn printed(&self) -> Value {
         serde_json::json!({
