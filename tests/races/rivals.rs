@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use history::{Key, Op, Role, Status};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use crate::stage::{Cast, Stage, at_once, tally};
+use crate::support::server::Answer;
 use crate::with_every_cast;
 
 const ROUNDS: usize = 24;
@@ -18,6 +20,29 @@ impl Stage {
 
     fn removal(&self, caller: usize, by: &str, path: &str) -> RequestBuilder {
         self.node(caller).request(Method::DELETE, path).bearer_auth(by)
+    }
+
+    /// Somebody who is there when the noting begins.
+    async fn known(&self, owner: &str, account: &str) -> (String, Key, String) {
+        let (id, session) = self.node(0).join(owner, account, "developer").await;
+        let user = Key::of(&id);
+        self.note(Op::Found { user, role: Role::Developer, status: Status::Active }, history::Answer::Done);
+        (id, user, session)
+    }
+
+    /// As [`rivals`], noted.
+    async fn rivals(&self, round: usize, first: (Op, RequestBuilder), second: (Op, RequestBuilder)) -> Vec<Answer> {
+        let turned = !round.is_multiple_of(2);
+        let mut answers = self.at_once(if turned { vec![second, first] } else { vec![first, second] }).await;
+        if turned {
+            answers.reverse();
+        }
+        answers
+    }
+
+    /// Every node is asked about a session, and what they say is noted.
+    async fn ask_every_node(&self, user: Key, token: &str) -> Vec<Answer> {
+        self.at_once((0..self.nodes().len()).map(|node| self.me(node, user, token)).collect()).await
     }
 
     /// Asserts that every node gives `token` the same answer, and that it is the one the log gives that session.
@@ -43,7 +68,7 @@ fn sha256(text: &str) -> String {
 }
 
 /// Lets the second of two calls come later by a little more each round, so that both orders happen.
-async fn rivals(round: usize, first: RequestBuilder, second: RequestBuilder) -> Vec<crate::support::server::Answer> {
+async fn rivals(round: usize, first: RequestBuilder, second: RequestBuilder) -> Vec<Answer> {
     let (first, second) = if round.is_multiple_of(2) { (first, second) } else { (second, first) };
     let mut answers = at_once(vec![first, second]).await;
     if !round.is_multiple_of(2) {
@@ -54,24 +79,20 @@ async fn rivals(round: usize, first: RequestBuilder, second: RequestBuilder) -> 
 
 async fn a_sign_in_racing_a_disable_leaves_no_session_behind(cast: Cast) {
     let (stage, owner) = Stage::ready(cast).await;
-    let (bob, _) = stage.node(0).join(&owner, "bob", "developer").await;
+    let (bob, user, _) = stage.known(&owner, "bob").await;
     let path = format!("/v1/users/{bob}");
     let mut outcomes = BTreeMap::new();
     for round in 0..ROUNDS {
         let callback = stage.node(round).callback_body("bob").await;
-        let sign_in = stage.return_from_provider(round, &callback);
-        let answers = rivals(round, sign_in, stage.removal(round + 1, &owner, &path)).await;
+        let disable = (Op::Disable { user }, stage.removal(round + 1, &owner, &path));
+        let answers = stage.rivals(round, stage.sign_in(round, user, "bob", &callback), disable).await;
         answers[1].clone().ok(200);
         *outcomes.entry(tally(&answers[..1])).or_insert(0) += 1;
-        if answers[0].status == 200 {
-            let token = answers[0].body["session_token"].as_str().unwrap();
-            for node in stage.nodes() {
-                node.get("/v1/users/me", Some(token)).await.refused(401, "invalid_session");
-            }
-        } else {
-            answers[0].refused(403, "user_not_found");
+        if let Some(token) = answers[0].body["session_token"].as_str() {
+            stage.ask_every_node(user, token).await;
         }
-        stage.node(round).post(&format!("{path}/enable"), Some(&owner), json!({})).await.ok(200);
+        let enable = stage.node(round).request(Method::POST, &format!("{path}/enable")).bearer_auth(&owner);
+        stage.at_once(vec![(Op::Enable { user }, enable.json(&json!({})))]).await.remove(0).ok(200);
     }
     println!("{outcomes:?}");
     let model = stage.lawful().await;
@@ -110,24 +131,24 @@ async fn an_invitation_racing_the_inviters_demotion_is_in_the_log_before_it_or_n
 
 async fn revoking_all_sessions_racing_a_new_one_ends_it_or_comes_before_it(cast: Cast) {
     let (stage, owner) = Stage::ready(cast).await;
-    let (bob, mut session) = stage.node(0).join(&owner, "bob", "developer").await;
+    let (bob, user, mut session) = stage.known(&owner, "bob").await;
     for round in 0..ROUNDS {
         let callback = stage.node(round).callback_body("bob").await;
-        let sign_in = stage.return_from_provider(round, &callback);
         let path = format!("/v1/sessions?user_id={bob}");
-        let answers = rivals(round, sign_in, stage.removal(round + 1, &owner, &path)).await;
+        let revoke = (Op::RevokeAll { user, keep: None }, stage.removal(round + 1, &owner, &path));
+        let answers = stage.rivals(round, stage.sign_in(round, user, "bob", &callback), revoke).await;
         let ended = answers[1].clone().ok(200)["revoked"].as_u64().unwrap();
         assert!((1..=2).contains(&ended), "{answers:?}");
-        for node in stage.nodes() {
-            node.get("/v1/users/me", Some(&session)).await.refused(401, "invalid_session");
-        }
+        stage.ask_every_node(user, &session).await;
         answers[0].clone().ok(200)["session_token"].as_str().unwrap().clone_into(&mut session);
         stage.assert_session_is_as_the_log_says(&session).await;
-        let me = stage.node(round).get("/v1/users/me", Some(&session)).await;
+        let me = stage.ask_every_node(user, &session).await.remove(0);
         // The sign-in that came in between count and commit is ended and not counted.
         assert!(me.status != 200 || ended == 1, "{ended} sessions were ended, and then: {me:?}");
         if me.status != 200 {
-            session = String::from(stage.node(round).sign_in("bob").await.ok(200)["session_token"].as_str().unwrap());
+            let callback = stage.node(round).callback_body("bob").await;
+            let opened = stage.at_once(vec![stage.sign_in(round, user, "bob", &callback)]).await.remove(0).ok(200);
+            session = opened["session_token"].as_str().unwrap().to_owned();
         }
     }
     stage.lawful().await;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use devidp::DevIdp;
+use history::log::model::Model;
+use history::{Key, Op, Recorder};
 use reqwest::RequestBuilder;
 use serde_json::Value;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::support::model::Model;
 use crate::support::rules::assert_lawful;
 use crate::support::server::{Answer, Server, run, send};
 use crate::support::{Backend, TestDatabase, tables};
@@ -27,6 +28,8 @@ pub struct Stage {
     pub provider: DevIdp,
     pub database: TestDatabase,
     nodes: Vec<Server>,
+    /// What the callers were told.
+    history: Recorder,
 }
 
 impl Stage {
@@ -43,7 +46,7 @@ impl Stage {
                 vec![one, other]
             }
         };
-        Self { provider, database, nodes }
+        Self { provider, database, nodes, history: Recorder::new() }
     }
 
     /// Set up; answers the owner's session token too.
@@ -70,9 +73,39 @@ impl Stage {
         }
     }
 
-    /// Asserts that the log obeys its rules, by the tests' own and by the command line's check, that the command line prints what the table holds, and that the read models agree
+    /// Issues a bootstrap token on the host.
+    pub async fn bootstrap_token(&self) -> String {
+        let begun = self.history.begin(0, Op::IssueToken);
+        let token = self.node(0).bootstrap_token().await;
+        begun.end(history::Answer::Issued { token: Key::of(&token) });
+        token
+    }
+
+    /// Sends all at the same moment and notes what each is told; answers in their order.
+    pub async fn at_once(&self, calls: Vec<(Op, RequestBuilder)>) -> Vec<Answer> {
+        let start = Arc::new(Barrier::new(calls.len()));
+        let mut crowd = JoinSet::new();
+        for (caller, (op, request)) in calls.into_iter().enumerate() {
+            let (start, history) = (Arc::clone(&start), self.history.clone());
+            crowd.spawn(async move {
+                start.wait().await;
+                (caller, noted(&history, caller, op, request).await)
+            });
+        }
+        let mut answers = crowd.join_all().await;
+        answers.sort_by_key(|(caller, _)| *caller);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// Notes something that is known and was not told.
+    pub fn note(&self, op: Op, answer: history::Answer) {
+        self.history.begin(0, op).end(answer);
+    }
+
+    /// Asserts that what the callers were told is what one after the other could have been told, that the log obeys its rules, by the tests' own and by the command line's check, that the command line prints what the table holds, and that the read models agree
     /// with the independent model, which is answered.
     pub async fn lawful(&self) -> Model {
+        self.history.finish().unwrap_or_else(|failure| panic!("{failure}"));
         let model = assert_lawful(&self.database).await;
         let stored: Vec<Value> = tables::log(&self.database).await.iter().map(tables::StoredEvent::printed).collect();
         assert_eq!(self.node(0).events().await, stored);
@@ -85,6 +118,16 @@ impl Stage {
     pub async fn count(&self, event_type: &str) -> usize {
         tables::log(&self.database).await.iter().filter(|event| event.event_type == event_type).count()
     }
+}
+
+async fn noted(history: &Recorder, caller: usize, op: Op, request: RequestBuilder) -> Answer {
+    let begun = history.begin(u32::try_from(caller).unwrap(), op.clone());
+    let answer = send(request).await.unwrap();
+    let told = history::Answer::read(&op, answer.status.as_u16(), &answer.body);
+    // Nothing fails here, and nobody is without the right to what they ask for.
+    assert!(!matches!(told, history::Answer::Unknown | history::Answer::NotTried), "{op}: {answer:?}");
+    begun.end(told);
+    answer
 }
 
 /// Sends all requests at the same moment; answers in the order of the requests.
