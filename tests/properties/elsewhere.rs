@@ -20,6 +20,8 @@ use crate::world::{World, tables};
 
 /// Names the folder of the exported log, in the process that folds it.
 const FOLDER: &str = "AUTHLOG_TEST_FOLD";
+/// Makes that process put its clock into what it folds.
+const READS_THE_CLOCK: &str = "AUTHLOG_TEST_FOLD_READS_THE_CLOCK";
 /// Kathmandu's zone, written out: it needs no zone database.
 const ZONE: &str = "<+0545>-05:45";
 const ZONE_SECONDS: i64 = (5 * 60 + 45) * 60;
@@ -34,20 +36,9 @@ async fn a_log_folds_to_the_same_bytes_ten_years_later_in_another_time_zone() {
     }
     let mut world = World::new(Backend::Sqlite).await;
     tell(&world).await;
-    let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    export(&world, here.path()).await;
-    export(&world, elsewhere.path()).await;
+    let [folded, elsewhere] = folded_here_and_elsewhere(&world, &[]).await;
     world.close().await;
-
-    run_again(here.path(), &[("TZ", "UTC0".into())]);
-    run_again(elsewhere.path(), &[("TZ", ZONE.into()), ("LD_PRELOAD", compiled_clock(elsewhere.path()))]);
-
-    let (now, then) = (ProcessClock::read(here.path()), ProcessClock::read(elsewhere.path()));
-    assert_eq!((now.utc_offset_seconds, then.utc_offset_seconds), (0, ZONE_SECONDS));
-    let between = then.unix_seconds - now.unix_seconds - TEN_YEARS_SECONDS;
-    assert!(between.abs() < TOLERANCE_SECONDS, "the clocks are {between} s away from ten years");
-    let folded = std::fs::read(here.path().join("folded.json")).unwrap();
-    assert!(folded == std::fs::read(elsewhere.path().join("folded.json")).unwrap(), "the folds differ");
+    assert!(folded == elsewhere, "the folds differ");
 
     let folded: Folded = serde_json::from_slice(&folded).unwrap();
     assert!(folded.streams.len() > 20, "only {} streams were folded", folded.streams.len());
@@ -55,6 +46,30 @@ async fn a_log_folds_to_the_same_bytes_ten_years_later_in_another_time_zone() {
         let live: Vec<Value> = rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect();
         assert_eq!(folded.rows[name], live, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fold_that_reads_the_clock_is_noticed() {
+    let mut world = World::new(Backend::Sqlite).await;
+    let [here, elsewhere] = folded_here_and_elsewhere(&world, &[(READS_THE_CLOCK, "1".into())]).await;
+    world.close().await;
+    assert!(here != elsewhere, "what depends on the clock was the same ten years later");
+}
+
+/// What two processes fold the world's log to, the second ten years later and in another time zone.
+async fn folded_here_and_elsewhere(world: &World, environment: &[(&str, PathBuf)]) -> [Vec<u8>; 2] {
+    let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    export(world, here.path()).await;
+    export(world, elsewhere.path()).await;
+    run_again(here.path(), &[environment, &[("TZ", "UTC0".into())]].concat());
+    let moved = [("TZ", ZONE.into()), ("LD_PRELOAD", compiled_clock(elsewhere.path()))];
+    run_again(elsewhere.path(), &[environment, &moved].concat());
+
+    let (now, then) = (ProcessClock::read(here.path()), ProcessClock::read(elsewhere.path()));
+    assert_eq!((now.utc_offset_seconds, then.utc_offset_seconds), (0, ZONE_SECONDS));
+    let between = then.unix_seconds - now.unix_seconds - TEN_YEARS_SECONDS;
+    assert!(between.abs() < TOLERANCE_SECONDS, "the clocks are {between} s away from ten years");
+    [here, elsewhere].map(|folder| std::fs::read(folder.path().join("folded.json")).unwrap())
 }
 
 /// What a process sees of time.
@@ -132,7 +147,10 @@ fn fold_exported(folder: &Path) {
     std::fs::write(folder.join("clock.json"), serde_json::to_vec(&clock).unwrap()).unwrap();
     let keys: ExportedKeys = serde_json::from_slice(&std::fs::read(folder.join("keys.json")).unwrap()).unwrap();
     let events = std::fs::read_to_string(folder.join("events.jsonl")).unwrap();
-    let folded = fold(&events, &keys);
+    let mut folded = fold(&events, &keys);
+    if std::env::var_os(READS_THE_CLOCK).is_some() {
+        folded.streams.insert("folded in".to_owned(), chrono::Utc::now().format("%Y").to_string().into());
+    }
     std::fs::write(folder.join("folded.json"), serde_json::to_vec_pretty(&folded).unwrap()).unwrap();
 }
 

@@ -33,19 +33,45 @@ fn recorded() -> BTreeMap<String, String> {
     recorded
 }
 
+/// The golden files by name.
+fn there() -> BTreeMap<String, Vec<u8>> {
+    let names = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != RECORDED).map(|name| (name.clone(), fs::read(folder().join(&name)).unwrap())).collect()
+}
+
+/// What of the files is not as it was recorded.
+fn not_as_recorded(recorded: &BTreeMap<String, String>, there: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let missing = recorded.keys().filter(|name| !there.contains_key(*name)).map(|name| format!("{name} is missing"));
+    let other = there.iter().filter_map(|(name, text)| match recorded.get(name) {
+        None => Some(format!("{name} is not recorded in {RECORDED}")),
+        Some(digest) if hex::encode(Sha256::digest(text)) != *digest => {
+            Some(format!("{name} is not what was recorded; a released event is never changed"))
+        }
+        Some(_) => None,
+    });
+    missing.chain(other).collect()
+}
+
 #[test]
 fn every_golden_file_is_as_it_was_recorded_and_none_is_missing() {
-    let recorded = recorded();
-    for (name, digest) in &recorded {
-        let now = hex::encode(Sha256::digest(text_of(name)));
-        assert_eq!(
-            now, *digest,
-            "tests/golden/{name} is not what was recorded; a released event is never changed: {GUIDE}"
-        );
-    }
-    let names = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let there: BTreeSet<String> = names.filter(|name| name != RECORDED).collect();
-    assert_eq!(there, recorded.into_keys().collect(), "a file is not recorded in tests/golden/{RECORDED}: {GUIDE}");
+    let found = not_as_recorded(&recorded(), &there());
+    assert!(found.is_empty(), "tests/golden: {found:#?}: {GUIDE}");
+}
+
+#[test]
+fn a_golden_file_that_was_changed_or_added_or_taken_away_is_noticed() {
+    let (recorded, there) = (recorded(), there());
+    let name = "RoleChanged.1.json";
+    let spoiled = |spoil: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+        let mut files = there.clone();
+        spoil(&mut files);
+        not_as_recorded(&recorded, &files)
+    };
+    let changed = spoiled(&|files| files.get_mut(name).unwrap().push(b'\n'));
+    assert_eq!(changed, [format!("{name} is not what was recorded; a released event is never changed")]);
+    assert_eq!(spoiled(&|files| drop(files.remove(name))), [format!("{name} is missing")]);
+    let added = spoiled(&|files| drop(files.insert("RoleChanged.2.json".to_owned(), b"{}".to_vec())));
+    assert_eq!(added, ["RoleChanged.2.json is not recorded in SHA256SUMS"]);
 }
 
 /// Every version from the first to the present one, for each type.
