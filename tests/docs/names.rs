@@ -59,3 +59,12 @@ fn the_tests_that_guard_events_are_there() {
     let told = rows("docs/changing-an-event.md").into_iter().skip_while(|row| row[0] != "forgotten").skip(1);
     assert_named_tests_exist("docs/changing-an-event.md", told.map(|row| row[1].clone()));
 }
+
+#[test]
+fn a_violation_of_every_promise_is_planted_and_the_tests_that_catch_them_are_there() {
+    let planted: Vec<Vec<String>> =
+        rows("docs/testing-promises.md").into_iter().filter(|row| row[0].starts_with('P')).collect();
+    let numbers: Vec<&str> = planted.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(numbers, ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11"]);
+    assert_named_tests_exist("docs/testing-promises.md", planted.into_iter().map(|row| row[3].clone()));
+}
