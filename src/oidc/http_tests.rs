@@ -145,7 +145,9 @@ fn a_name_leads_only_to_addresses_that_may_be_connected_to() {
 /// For each of two names loopback the first time, a metadata address ever after.
 fn rebinding_lookup(name: String) -> Looking {
     static CALLS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
-    let calls = &CALLS[usize::from(name == "localhost")];
+    let of_localhost = name == "localhost";
+    drop(name);
+    let calls = &CALLS[usize::from(of_localhost)];
     let address = match calls.fetch_add(1, Ordering::SeqCst) {
         0 => "127.0.0.1:0",
         _ => "169.254.169.254:0",

@@ -148,7 +148,7 @@ async fn revoking_all_sessions_racing_a_new_one_ends_it_or_comes_before_it(cast:
         if me.status != 200 {
             let callback = stage.node(round).callback_body("bob").await;
             let opened = stage.at_once(vec![stage.sign_in(round, user, "bob", &callback)]).await.remove(0).ok(200);
-            session = opened["session_token"].as_str().unwrap().to_owned();
+            opened["session_token"].as_str().unwrap().clone_into(&mut session);
         }
     }
     stage.lawful().await;

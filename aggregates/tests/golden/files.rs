@@ -34,13 +34,15 @@ fn recorded() -> BTreeMap<String, String> {
 }
 
 /// The golden files by name.
-fn there() -> BTreeMap<String, Vec<u8>> {
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn there() -> Files {
     let names = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name != RECORDED).map(|name| (name.clone(), fs::read(folder().join(&name)).unwrap())).collect()
 }
 
 /// What of the files is not as it was recorded.
-fn not_as_recorded(recorded: &BTreeMap<String, String>, there: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+fn not_as_recorded(recorded: &BTreeMap<String, String>, there: &Files) -> Vec<String> {
     let missing = recorded.keys().filter(|name| !there.contains_key(*name)).map(|name| format!("{name} is missing"));
     let other = there.iter().filter_map(|(name, text)| match recorded.get(name) {
         None => Some(format!("{name} is not recorded in {RECORDED}")),
@@ -62,7 +64,7 @@ fn every_golden_file_is_as_it_was_recorded_and_none_is_missing() {
 fn a_golden_file_that_was_changed_or_added_or_taken_away_is_noticed() {
     let (recorded, there) = (recorded(), there());
     let name = "RoleChanged.1.json";
-    let spoiled = |spoil: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    let spoiled = |spoil: &dyn Fn(&mut Files)| {
         let mut files = there.clone();
         spoil(&mut files);
         not_as_recorded(&recorded, &files)

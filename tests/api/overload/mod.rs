@@ -56,8 +56,8 @@ async fn past_capacity_calls_are_refused_at_once_and_probes_are_answered() {
 /// Units that wait for the log writer or are being written, as the metrics tell.
 async fn units_waiting(instance: &Instance) -> usize {
     let told = instance.server.get("/metrics", None).await.ok(200);
-    let lines = told.as_str().unwrap().lines();
-    let waiting = lines.filter_map(|line| line.strip_prefix("authlog_log_units_waiting ")).next();
+    let mut lines = told.as_str().unwrap().lines();
+    let waiting = lines.find_map(|line| line.strip_prefix("authlog_log_units_waiting "));
     waiting.map_or(0, |waiting| waiting.parse().unwrap())
 }
 
