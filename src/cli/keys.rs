@@ -1,17 +1,15 @@
 //! `authlog keys`: which master key wraps what, and putting another one in its place.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-
 use clap::Args;
 use serde_json::json;
 
 use super::change::{carry_out_and_report, confirm, unexpected};
-use super::output::{Failure, json_line, line, note};
+use super::output::{Failure, counted, json_line, line, note};
 use super::progress::ProgressShown;
 use super::show::{database_failed, reader};
-use crate::keys::{MasterKey, MasterKeyId, MasterKeySource, MasterKeys};
+use crate::keys::exchange::{Exchanged, FilesTurn, put_in_place};
+use crate::keys::{MasterKey, MasterKeyError, MasterKeyId, MasterKeySource, MasterKeys};
+use crate::log::KeyringError;
 use crate::log::rebuild::Progress;
 use crate::log::rotate::{KeyCount, count_keys};
 use crate::operator::{OperatorAnswer, OperatorCommand};
@@ -42,6 +40,8 @@ enum Stage {
     UnderWay,
     /// The next key wraps everything, and is not in its place yet.
     Done,
+    /// The key that wraps new keys is not here.
+    NotHere,
 }
 
 impl Stage {
@@ -51,6 +51,7 @@ impl Stage {
             Self::Prepared => "prepared",
             Self::UnderWay => "under_way",
             Self::Done => "done",
+            Self::NotHere => "not_here",
         }
     }
 }
@@ -58,7 +59,8 @@ impl Stage {
 /// What there is to know without opening a key.
 struct Standing {
     source: MasterKeySource,
-    keys: MasterKeys,
+    /// What is at hand, and when nothing is, why.
+    keys: Result<MasterKeys, MasterKeyError>,
     in_force: MasterKeyId,
     counts: Vec<KeyCount>,
 }
@@ -67,10 +69,22 @@ impl Standing {
     async fn read(settings: &Settings) -> Result<Self, Failure> {
         let reader = reader(settings).await?;
         let source = master_key(settings);
-        let keys = MasterKeys::load(&source, false).map_err(|error| Failure::failed(error.to_string()))?;
+        let keys = MasterKeys::load(&source, false);
         let in_force = reader.read_head().await.map_err(|error| database_failed(&error))?.master_key;
         let counts = count_keys(reader.database()).await.map_err(|error| database_failed(&error))?;
         Ok(Self { source, keys, in_force, counts })
+    }
+
+    fn present(&self) -> Option<&MasterKeyId> {
+        self.keys.as_ref().ok().map(MasterKeys::present)
+    }
+
+    fn next(&self) -> Option<&MasterKeyId> {
+        self.keys.as_ref().ok().and_then(MasterKeys::next)
+    }
+
+    fn is_at_hand(&self, id: &MasterKeyId) -> bool {
+        self.keys.as_ref().is_ok_and(|keys| keys.get(id).is_some())
     }
 
     /// Keys that another than the master key in force wraps.
@@ -79,39 +93,52 @@ impl Standing {
     }
 
     fn stage(&self) -> Stage {
-        match self.keys.next() {
+        match self.next() {
+            _ if !self.is_at_hand(&self.in_force) => Stage::NotHere,
             None => Stage::None,
             Some(next) if *next != self.in_force => Stage::Prepared,
             Some(_) if self.behind() > 0 => Stage::UnderWay,
             Some(_) => Stage::Done,
         }
     }
+
+    /// The keys at hand, one of which is in force.
+    fn in_order(&self) -> Result<&MasterKeys, Failure> {
+        let keys = self.keys.as_ref().map_err(|error| Failure::failed(error.to_string()))?;
+        if self.is_at_hand(&self.in_force) {
+            return Ok(keys);
+        }
+        Err(Failure::failed(KeyringError::unknown_master(keys, &self.in_force).to_string()))
+    }
 }
 
 pub(super) async fn status(settings: &Settings, as_json: bool) -> Result<(), Failure> {
     let standing = Standing::read(settings).await?;
-    let Standing { source, keys, in_force, counts } = &standing;
-    let (stage, next) = (standing.stage(), keys.next());
+    let Standing { source, in_force, counts, .. } = &standing;
+    let (stage, present, next) = (standing.stage(), standing.present(), standing.next());
     if as_json {
         let wrapped = counts.iter().map(|KeyCount { master_key, kind, keys: number }| {
-            let at_hand = keys.get(master_key).is_some();
+            let at_hand = standing.is_at_hand(master_key);
             json!({ "master_key": master_key, "kind": kind, "keys": number, "at_hand": at_hand })
         });
         let status = json!({
-            "source": source.to_string(), "present": keys.present(), "next": next, "in_force": in_force,
+            "source": source.to_string(), "present": present, "next": next, "in_force": in_force,
             "exchange": stage.as_str(), "wrapped": wrapped.collect::<Vec<_>>(),
         });
         json_line(&status)?;
         return Ok(());
     }
-    line(&format!("present    {}  {source}", keys.present()))?;
+    match present {
+        Some(present) => line(&format!("present    {present}  {source}"))?,
+        None => line(&format!("present    none  {source}"))?,
+    }
     if let Some(next) = next {
         line(&format!("next       {next}  {}", source.next()))?;
     }
     line(&format!("in force   {in_force}"))?;
     for KeyCount { master_key, kind, keys: number } in counts {
-        let at_hand = if keys.get(master_key).is_some() { "" } else { "  not at hand" };
-        line(&format!("wraps      {master_key}  {number} {kind}{at_hand}"))?;
+        let at_hand = if standing.is_at_hand(master_key) { "" } else { "  not at hand" };
+        line(&format!("wraps      {master_key}  {}{at_hand}", counted(*number, &format!("{kind} key"))))?;
     }
     match stage {
         Stage::None => {}
@@ -121,19 +148,42 @@ pub(super) async fn status(settings: &Settings, as_json: bool) -> Result<(), Fai
         Stage::UnderWay => {
             note("An exchange is under way, and both keys are needed; `authlog keys rotate` goes on with it.");
         }
-        Stage::Done => note("The next key wraps everything; `authlog keys rotate` puts it in its place."),
+        Stage::Done => note(&match source {
+            MasterKeySource::File(_) => {
+                "The next key wraps everything; `authlog keys rotate` puts it in its place.".to_owned()
+            }
+            MasterKeySource::Environment(_) => format!("The next key wraps everything. {}", by_hand(source)),
+        }),
+        Stage::NotHere => note(&match &standing.keys {
+            Ok(keys) => format!("{}.", KeyringError::unknown_master(keys, in_force)),
+            Err(error) => match source.kept(in_force) {
+                Some(kept) => format!("{error}. The one in force is kept in {kept}."),
+                None => format!("{error}."),
+            },
+        }),
     }
     Ok(())
 }
 
+/// What is left to do where the keys are in environment variables.
+fn by_hand(source: &MasterKeySource) -> String {
+    let next = source.next();
+    format!("Set {source} to what {next} holds, unset {next}, and start every node again.")
+}
+
 pub(super) async fn rotate(settings: Settings, args: RotateArgs) -> Result<(), Failure> {
+    let source = master_key(&settings);
+    // What is not there is said before anything is made.
+    reader(&settings).await?;
+    let _turn = FilesTurn::take(&source).map_err(|error| Failure::failed(error.to_string()))?;
     let standing = Standing::read(&settings).await?;
-    let (source, next) = (standing.source.clone(), standing.source.next());
+    let next = source.next();
+    let is_prepared = standing.in_order()?.next().is_some();
     if args.prepare {
         return prepare(&next, args.json);
     }
     let is_alone = matches!(settings.database, Database::Sqlite { .. });
-    if standing.keys.next().is_none() {
+    if !is_prepared {
         let MasterKeySource::File(_) = &source else {
             return Err(Failure::failed(format!(
                 "{next} is not set: give it to every node, with 64 hex digits, and start them again"
@@ -150,7 +200,7 @@ pub(super) async fn rotate(settings: Settings, args: RotateArgs) -> Result<(), F
         "Every key is wrapped anew with the next master key, while the service goes on. Until that is done both master keys are \
          needed; backups of before need the old one for ever.",
     )?;
-    if standing.keys.next().is_none() {
+    if !is_prepared {
         make(&next)?;
     }
     let shown = ProgressShown::of("keys", args.json);
@@ -163,21 +213,29 @@ pub(super) async fn rotate(settings: Settings, args: RotateArgs) -> Result<(), F
     let answer = carry_out_and_report(settings, OperatorCommand::RotateMasterKey, &report).await;
     shown.end();
     let OperatorAnswer::MasterKeyRotated(rotation) = answer? else { return Err(unexpected()) };
-    let old = put_in_its_place(&source)?;
+    let exchanged = put_in_place(&source, &rotation.master_key).map_err(|error| Failure::failed(error.to_string()))?;
     if args.json {
         let outcome = json!({ "master_key": rotation.master_key, "rewrapped": rotation.rewrapped });
         json_line(&outcome)?;
         return Ok(());
     }
-    note(&format!("The master key is {} now; {} keys were wrapped anew.", rotation.master_key, rotation.rewrapped));
-    note(&match old {
-        Some(old) => format!(
-            "The one before is kept in {}: move it to where the backups of before are, or delete it with them. Repeat this command on \
-             every other node.",
-            old.display()
-        ),
-        None => format!("Set {source} to what {next} holds, unset {next}, and start every node again."),
-    });
+    let were = if rotation.rewrapped == 1 { "was" } else { "were" };
+    note(&format!(
+        "The master key is {} now; {} {were} wrapped anew.",
+        rotation.master_key,
+        counted(rotation.rewrapped, "key")
+    ));
+    match exchanged {
+        Exchanged::Kept(old) => {
+            let elsewhere = if is_alone { "" } else { " Repeat this command on every other node." };
+            note(&format!(
+                "The one before is kept in {}: move it to where the backups of before are, or delete it with them.{elsewhere}",
+                old.display()
+            ));
+        }
+        Exchanged::Already => {}
+        Exchanged::ByHand => note(&by_hand(&source)),
+    }
     Ok(())
 }
 
@@ -200,28 +258,4 @@ fn make(next: &MasterKeySource) -> Result<MasterKeyId, Failure> {
         next => MasterKey::load(next, false),
     };
     made.map(|key| key.id()).map_err(|error| Failure::failed(error.to_string()))
-}
-
-/// Keeps the present key beside its place and puts the next one there; answers where it is kept. Each step leaves both keys, or the
-/// one that wraps everything, where a start looks for them.
-fn put_in_its_place(source: &MasterKeySource) -> Result<Option<PathBuf>, Failure> {
-    let (MasterKeySource::File(present), MasterKeySource::File(next)) = (source, source.next()) else {
-        return Ok(None);
-    };
-    let replaced = MasterKey::load(source, false).map_err(|error| Failure::failed(error.to_string()))?.id();
-    let MasterKeySource::File(old) = source.old(&replaced) else { return Ok(None) };
-    exchange_files(present, &next, &old)
-        .map_err(|error| Failure::failed(format!("the next master key cannot be put in its place: {error}")))?;
-    Ok(Some(old))
-}
-
-fn exchange_files(present: &Path, next: &Path, old: &Path) -> io::Result<()> {
-    match fs::hard_link(present, old) {
-        // Cut off after this step before: it is the same key.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    fs::rename(next, present)?;
-    let folder = present.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(folder)?.sync_all()
 }

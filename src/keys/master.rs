@@ -36,14 +36,22 @@ impl MasterKeySource {
         self.with_ending(&format!(".old-{id}"), "_OLD")
     }
 
+    /// Where a master key is kept whose place another has taken, if it is there.
+    #[must_use]
+    pub fn kept(&self, id: &MasterKeyId) -> Option<Self> {
+        let old = matches!(self, Self::File(_)).then(|| self.old(id))?;
+        MasterKey::load(&old, false).is_ok_and(|key| key.id() == *id).then_some(old)
+    }
+
+    /// What whoever moves the file of a master key holds a lock on.
+    pub(super) fn lock_file(path: &Path) -> PathBuf {
+        with_ending(path, ".lock")
+    }
+
     fn with_ending(&self, of_file: &str, of_variable: &str) -> Self {
         match self {
             Self::Environment(name) => Self::Environment(format!("{name}{of_variable}")),
-            Self::File(path) => {
-                let mut path = path.clone().into_os_string();
-                path.push(of_file);
-                Self::File(path.into())
-            }
+            Self::File(path) => Self::File(with_ending(path, of_file)),
         }
     }
 
@@ -54,6 +62,12 @@ impl MasterKeySource {
             Self::File(path) => path.exists(),
         }
     }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
 }
 
 impl fmt::Display for MasterKeySource {

@@ -66,4 +66,24 @@ impl MasterKeys {
     pub fn source(&self) -> &MasterKeySource {
         &self.source
     }
+
+    /// Where a master key is that is not at hand, and what to do with it.
+    pub fn where_to_find(&self, wanted: &MasterKeyId) -> String {
+        let (source, next) = (&self.source, self.source.next());
+        if let Some(kept) = source.kept(wanted) {
+            return format!(
+                "it is kept in {kept}; copy that to where this log's master key is read from, {source}, and keep what is there now"
+            );
+        }
+        match source {
+            MasterKeySource::File(_) => format!(
+                "the master key is not the one of this log; put back the file that belongs to it, or, if the master key was exchanged on \
+                 another node, copy that node's to {next}"
+            ),
+            MasterKeySource::Environment(_) => format!(
+                "the master key is not the one of this log; set {source} to the one that belongs to it, or, while it is being \
+                 exchanged, {next} to the next one"
+            ),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Architecture invariant: no key and no clear text leaves this folder except to seal and to open. Sealing serves erasure, not
 //! theft: whoever holds the database and the master key reads everything.
 
+pub mod exchange;
 mod master;
 mod masters;
 mod seal;

@@ -21,11 +21,8 @@ pub enum KeyringError {
         "the key {id} does not open with this master key; the master key is not the one of this log, or the key is damaged"
     )]
     Unwrap { id: KeyId, source: OpenError },
-    #[error(
-        "the master key {wanted} is not at hand, only {known}: the master key is not the one of this log; put back the file that belongs to it, \
-         or the next one beside it (see `authlog keys status`)"
-    )]
-    UnknownMaster { wanted: MasterKeyId, known: String },
+    #[error("the master key {wanted} is not at hand, only {known}: {remedy} (see `authlog keys status`)")]
+    UnknownMaster { wanted: MasterKeyId, known: String, remedy: String },
     #[error(transparent)]
     Master(#[from] MasterKeyError),
     #[error("the operating system gives no random bytes: {0}")]
@@ -68,11 +65,16 @@ impl Masters {
         if self.keys.get(id).is_none() {
             self.keys.reload()?;
         }
-        self.keys.get(id).cloned().ok_or_else(|| {
-            let known = [Some(self.keys.present()), self.keys.next()].into_iter().flatten();
-            let known = known.map(MasterKeyId::as_str).collect::<Vec<_>>().join(" and ");
-            KeyringError::UnknownMaster { wanted: id.clone(), known }
-        })
+        self.keys.get(id).cloned().ok_or_else(|| KeyringError::unknown_master(&self.keys, id))
+    }
+}
+
+impl KeyringError {
+    /// That of these master keys none is `wanted`, and where it is.
+    pub fn unknown_master(keys: &MasterKeys, wanted: &MasterKeyId) -> Self {
+        let known = [Some(keys.present()), keys.next()].into_iter().flatten();
+        let known = known.map(MasterKeyId::as_str).collect::<Vec<_>>().join(" and ");
+        Self::UnknownMaster { wanted: wanted.clone(), known, remedy: keys.where_to_find(wanted) }
     }
 }
 
@@ -111,17 +113,17 @@ impl Keyring {
         Ok(())
     }
 
-    /// The master key that is to take the place of the present one, if it is there by now.
+    /// The present master key, and the one that is to take its place if it is there by now.
     ///
     /// # Errors
     /// When what is there cannot be read.
-    pub fn next_master(&self) -> Result<Option<MasterKeyId>, KeyringError> {
+    pub fn masters(&self) -> Result<(MasterKeyId, Option<MasterKeyId>), KeyringError> {
         let mut masters = self.masters.write().unwrap_or_else(PoisonError::into_inner);
         masters.keys.reload()?;
-        Ok(masters.keys.next().cloned())
+        Ok((masters.keys.present().clone(), masters.keys.next().cloned()))
     }
 
-    fn master(&self, id: &MasterKeyId) -> Result<MasterKey, KeyringError> {
+    pub(super) fn master(&self, id: &MasterKeyId) -> Result<MasterKey, KeyringError> {
         let known = self.masters.read().unwrap_or_else(PoisonError::into_inner).keys.get(id).cloned();
         match known {
             Some(master) => Ok(master),

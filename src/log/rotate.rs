@@ -10,14 +10,23 @@
 //!
 //! Both master keys are at hand until then. A key is wrapped anew where it is as it was read; one that has been destroyed
 //! meanwhile stays destroyed. Cut off anywhere, both master keys together open every key, and going on begins where it was.
+//!
+//! Only one node exchanges the master key at a time, and only the present one gives way to the next: nodes that have prepared
+//! different keys would else wrap by each other's, and each would end with keys it cannot open. It is done when no key is left that
+//! another master key wraps, looked at with the head's lock; until then no file is moved.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Log;
+use super::connection::WriteConnection;
 use super::database::{Arg, Database};
+use super::dialect::Dialect;
 use super::keyring::{KeyRow, KeyringError};
 use crate::keys::MasterKeyId;
+
+/// Of the lock that whoever exchanges the master key holds on PostgreSQL.
+pub const TURN: i64 = 0x6175_7468_6c6f_6702;
 
 /// The master key was not exchanged, or not to the end.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +35,10 @@ pub enum RotateError {
     NoNextKey,
     #[error("a master key is being exchanged already; wait until that has ended")]
     Busy,
+    #[error("the master key {0} has been put in force elsewhere; see `authlog keys status`")]
+    Elsewhere(MasterKeyId),
+    #[error("keys are left that are not wrapped with the next master key; repeat the command")]
+    Unfinished,
     #[error(transparent)]
     Keyring(#[from] KeyringError),
     #[error("the database failed: {0}")]
@@ -67,27 +80,82 @@ impl Log {
     /// # Errors
     /// A [`RotateError`]; what has been wrapped anew stays so.
     pub async fn rotate_master_key(&self, report: &(dyn Fn(Rotation) + Sync)) -> Result<Rotation, RotateError> {
-        let _only_one = self.rotating.try_lock().map_err(|_| RotateError::Busy)?;
-        let next = self.keyring.next_master()?.ok_or(RotateError::NoNextKey)?;
-        let argument = json!({ "master_key": next }).to_string();
-        let turn = self.beside.turn().await;
-        let put_in_force = async |connection: &mut super::connection::WriteConnection,
-                                  dialect: super::dialect::Dialect| {
-            connection.run(dialect.set_master_key(), &argument).await
-        };
-        turn.transaction(put_in_force).await?;
+        let _only_one_here = self.rotating.try_lock().map_err(|_| RotateError::Busy)?;
+        let only_one = self.take_turn().await?;
+        let rotated = self.rotate(report).await;
+        if let Some(connection) = only_one {
+            connection.close().await;
+        }
+        rotated
+    }
+
+    /// Held by one of all nodes. Should the connection be lost, what is read with the head's lock still keeps two apart.
+    async fn take_turn(&self) -> Result<Option<WriteConnection>, RotateError> {
+        let target = self.beside.target();
+        if target.dialect() == Dialect::Sqlite {
+            return Ok(None);
+        }
+        let mut connection = target.connect().await?;
+        let taken = connection.texts(&format!("SELECT pg_try_advisory_lock({TURN})::text"), None).await?;
+        if taken == ["true"] { Ok(Some(connection)) } else { Err(RotateError::Busy) }
+    }
+
+    async fn rotate(&self, report: &(dyn Fn(Rotation) + Sync)) -> Result<Rotation, RotateError> {
+        let (present, next) = self.keyring.masters()?;
+        let next = next.ok_or(RotateError::NoNextKey)?;
+        let counts = count_keys(&self.reader.database).await?;
+        // What cannot be wrapped anew is found before anything is changed.
+        for count in &counts {
+            self.keyring.master(&count.master_key)?;
+        }
+        self.put_in_force(&present, &next).await?;
         self.keyring.use_master(&next)?;
 
-        let counts = count_keys(&self.reader.database).await?;
         let of = counts.iter().filter(|count| count.master_key != next).map(|count| count.keys).sum();
         let mut rotation = Rotation { master_key: next, rewrapped: 0, of };
-        let mut after = String::new();
-        while let Some(last) = self.rewrap_some(&after, &mut rotation).await? {
-            after = last;
-            report(rotation.clone());
+        loop {
+            let before = rotation.rewrapped;
+            let mut after = String::new();
+            while let Some(last) = self.rewrap_some(&after, &mut rotation).await? {
+                after = last;
+                report(rotation.clone());
+            }
+            if self.is_done(&rotation).await? {
+                break;
+            }
+            if rotation.rewrapped == before {
+                return Err(RotateError::Unfinished);
+            }
         }
         self.remains.note();
         Ok(rotation)
+    }
+
+    /// From here on new keys are wrapped with `next`; only `present` gives way to it.
+    async fn put_in_force(&self, present: &MasterKeyId, next: &MasterKeyId) -> Result<(), RotateError> {
+        let argument = json!({ "master_key": next }).to_string();
+        let turn = self.beside.turn().await;
+        let in_force = turn.transaction_on_keys(async |connection, dialect, head| {
+            if head.master_key == *present {
+                connection.run(dialect.set_master_key(), &argument).await?;
+                return Ok(next.clone());
+            }
+            Ok(head.master_key)
+        });
+        still_in_force(next, in_force.await?)
+    }
+
+    /// Whether no key is left that another master key wraps. None comes after that, for whoever writes one looks at the head.
+    async fn is_done(&self, rotation: &Rotation) -> Result<bool, RotateError> {
+        let argument = json!({ "after": "", "master_key": rotation.master_key }).to_string();
+        let turn = self.beside.turn().await;
+        let looked = turn.transaction_on_keys(async |connection, dialect, head| {
+            let left = connection.texts(dialect.select_keys_of_others(), Some(&argument)).await?;
+            Ok((head.master_key, left.is_empty()))
+        });
+        let (in_force, is_done) = looked.await?;
+        still_in_force(&rotation.master_key, in_force)?;
+        Ok(is_done)
     }
 
     /// Wraps the keys after an id anew, as many as one transaction should; answers the last id, `None` when there was none.
@@ -106,12 +174,20 @@ impl Log {
         if last.is_some() {
             let argument = serde_json::Value::from(rewrapped).to_string();
             let turn = self.beside.turn().await;
-            rotation.rewrapped += turn
-                .transaction_on_keys(async |connection, dialect, _| {
-                    connection.run(dialect.rewrap_keys(), &argument).await
-                })
-                .await?;
+            let written = turn.transaction_on_keys(async |connection, dialect, head| {
+                if head.master_key != rotation.master_key {
+                    return Ok((head.master_key, 0));
+                }
+                Ok((head.master_key, connection.run(dialect.rewrap_keys(), &argument).await?))
+            });
+            let (in_force, number) = written.await?;
+            still_in_force(&rotation.master_key, in_force)?;
+            rotation.rewrapped += number;
         }
         Ok(last)
     }
+}
+
+fn still_in_force(ours: &MasterKeyId, in_force: MasterKeyId) -> Result<(), RotateError> {
+    if in_force == *ours { Ok(()) } else { Err(RotateError::Elsewhere(in_force)) }
 }

@@ -190,10 +190,13 @@ fn rebuild_error(error: RebuildError) -> ApiError {
 fn rotate_error(error: RotateError) -> ApiError {
     match error {
         RotateError::NoNextKey => ApiError::new(ErrorCode::InvalidInput).worded(&error),
+        RotateError::Elsewhere(_) => ApiError::new(ErrorCode::InvalidState).worded(&error),
         RotateError::Busy => ApiError::new(ErrorCode::Unavailable).worded(&error),
-        RotateError::Store(_) | RotateError::Keyring(_) => ApiError::new(ErrorCode::StoreError)
-            .with_message("The exchange was cut off; both master keys are needed until it is done.")
-            .caused_by(error),
+        RotateError::Store(_) | RotateError::Keyring(_) | RotateError::Unfinished => {
+            ApiError::new(ErrorCode::StoreError)
+                .with_message("The exchange was cut off; both master keys are needed until it is done.")
+                .caused_by(error)
+        }
     }
 }
 

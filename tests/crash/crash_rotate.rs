@@ -4,14 +4,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use authlog::keys::random_bytes;
+use authlog::clock::Clock;
+use authlog::keys::{MasterKey, MasterKeySource, random_bytes};
+use authlog::log::rotate::TURN;
+use authlog::log::{CommitObserver, Head, open};
+use projections::ReadModels;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::on_both_databases;
 use crate::support::rules::assert_lawful;
+use crate::support::second_connection::SecondConnection;
 use crate::support::server::{Instance, Server, flags, run};
 use crate::support::tables;
 use crate::support::{Backend, TestDatabase};
@@ -196,7 +202,61 @@ async fn every_state_between_the_steps_is_one_to_go_on_from(backend: Backend) {
     everything_opens(database).await;
 }
 
+/// Whoever moves files of the master key does so alone.
+async fn a_second_command_waits_until_the_files_are_in_order(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let flags = flags(&instance.database);
+    let turn = fs::File::create(master_key(&instance.database, ".lock")).unwrap();
+    turn.try_lock().unwrap();
+    for arguments in [&["keys", "rotate", "--yes"][..], &["keys", "rotate", "--prepare"]] {
+        let (code, _, stderr) = run(&flags, arguments).await;
+        assert_eq!((code, stderr.contains("another command is at work on")), (1, true), "{stderr}");
+    }
+    assert!(!master_key(&instance.database, ".next").exists());
+    drop(turn);
+    prepared(&flags).await;
+    rotated(&flags).await;
+    everything_opens(&instance.database).await;
+}
+
+/// A copy of the log of before, with the key of after: what is asked for is beside it.
+async fn a_key_that_was_kept_is_found_again(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let (database, flags) = (&instance.database, flags(&instance.database));
+    let shelf = tempfile::tempdir().unwrap();
+    let before = shelf.path().join("before").display().to_string();
+    let (code, _, stderr) = run(&flags, &["backup", &before]).await;
+    assert_eq!(code, 0, "{stderr}");
+    prepared(&flags).await;
+    let old = status(&flags).await["present"].as_str().unwrap().to_owned();
+    rotated(&flags).await;
+
+    let restored = TestDatabase::new(backend).await;
+    let flags = crate::support::server::flags(&restored);
+    let kept = format!(".old-{old}");
+    for ending in ["", &kept] {
+        fs::copy(master_key(database, ending), master_key(&restored, ending)).unwrap();
+    }
+    let (code, _, stderr) = run(&flags, &["restore", &before]).await;
+    let said = format!("it is kept in {}; copy that to where", master_key(&restored, &kept).display());
+    assert_eq!((code, stderr.contains(&said)), (1, true), "{stderr}");
+    fs::rename(master_key(&restored, &kept), master_key(&restored, "")).unwrap();
+    let (code, _, stderr) = run(&flags, &["restore", &before]).await;
+    assert_eq!(code, 0, "{stderr}");
+
+    // What stands where is told without a key, too.
+    fs::rename(master_key(&restored, ""), master_key(&restored, &kept)).unwrap();
+    let standing = status(&flags).await;
+    assert_eq!((&standing["present"], &standing["exchange"]), (&Value::Null, &json!("not_here")));
+    assert_eq!(standing["in_force"], old.as_str());
+    let (code, stdout, stderr) = run(&flags, &["keys", "status"]).await;
+    let said = format!("The one in force is kept in {}.", master_key(&restored, &kept).display());
+    assert_eq!((code, stdout.contains("present    none"), stderr.contains(&said)), (0, true, true), "{stdout}{stderr}");
+}
+
 on_both_databases!(
+    a_second_command_waits_until_the_files_are_in_order,
+    a_key_that_was_kept_is_found_again,
     the_master_key_is_exchanged_beside_a_service_under_load,
     an_exchange_killed_at_any_moment_goes_on_from_there,
     every_state_between_the_steps_is_one_to_go_on_from,
@@ -225,4 +285,77 @@ async fn a_node_learns_of_the_next_key_when_it_is_put_beside_its_own() {
     fs::write(&its_next, next).unwrap();
     other.call(Method::POST, "/v1/users/invite", Some(&instance.owner), Some(body)).await.ok(201);
     everything_opens(database).await;
+}
+
+/// Two nodes that have prepared a next key each: one exchanges the master key, the other is refused, and no key is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_that_exchange_the_master_key_at_once_one_is_refused() {
+    let instance = Instance::ready(Backend::Postgres).await;
+    let (database, flags) = (&instance.database, flags(&instance.database));
+    invite(&instance.server, &instance.owner, "early", PEOPLE).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::copy(master_key(database, ""), elsewhere.path().join("master.key")).unwrap();
+    let mut others = flags.clone();
+    others[1] = elsewhere.path().display().to_string();
+    prepared(&flags).await;
+    prepared(&others).await;
+    let arguments = ["keys", "rotate", "--yes"];
+    let (one, other) = tokio::join!(run(&flags, &arguments), run(&others, &arguments));
+
+    let mut codes = [one.0, other.0];
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 1], "{one:?} {other:?}");
+    let (winner, loser) = if one.0 == 0 { (&flags, &others) } else { (&others, &flags) };
+    let standing = status(winner).await;
+    assert_eq!(standing["present"], standing["in_force"]);
+    let wrapped = standing["wrapped"].as_array().unwrap();
+    assert!(wrapped.iter().all(|count| count["master_key"] == standing["present"]), "{standing}");
+
+    assert_eq!(status(loser).await["exchange"], "not_here");
+    for arguments in [&arguments[..], &["keys", "rotate", "--prepare"]] {
+        let (code, _, stderr) = run(loser, arguments).await;
+        assert_eq!((code, stderr.contains("copy that node's to")), (1, true), "{stderr}");
+    }
+    // The winner's key takes the place of the one that nobody uses.
+    fs::copy(Path::new(&winner[1]).join("master.key"), Path::new(&loser[1]).join("master.key.next")).unwrap();
+    rotated(loser).await;
+    let standing = status(loser).await;
+    assert_eq!((&standing["exchange"], &standing["present"]), (&json!("none"), &standing["in_force"]));
+    everything_opens(database).await;
+}
+
+/// A node that found the log as it was before another exchanged the master key does not put its own next key in force after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_present_key_gives_way_to_the_next_and_to_one_node_at_a_time() {
+    let instance = Instance::ready(Backend::Postgres).await;
+    let (database, flags) = (&instance.database, flags(&instance.database));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let its_own = elsewhere.path().join("master.key");
+    fs::copy(master_key(database, ""), &its_own).unwrap();
+    let source = MasterKeySource::File(its_own.clone());
+    let (log, writer) = open(&database.location, &source, Clock, Arc::new(Nobody)).await.unwrap();
+    MasterKey::make(&elsewhere.path().join("master.key.next")).unwrap();
+    prepared(&flags).await;
+
+    let mut node = SecondConnection::open(database).await;
+    node.run(&format!("SELECT pg_advisory_lock({TURN})")).await;
+    let (code, _, stderr) = run(&flags, &["keys", "rotate", "--yes"]).await;
+    assert_eq!((code, stderr.contains("is being exchanged already")), (1, true), "{stderr}");
+    node.run(&format!("SELECT pg_advisory_unlock({TURN})")).await;
+
+    let id = rotated(&flags).await["master_key"].clone();
+    assert!(log.rotate_master_key(&|_| {}).await.is_err());
+    let standing = status(&flags).await;
+    assert_eq!((&standing["in_force"], &standing["exchange"]), (&id, &json!("none")));
+    let wrapped = standing["wrapped"].as_array().unwrap();
+    assert!(wrapped.iter().all(|count| count["master_key"] == id), "{standing}");
+    drop(log);
+    writer.finished().await;
+    everything_opens(database).await;
+}
+
+struct Nobody;
+
+impl CommitObserver for Nobody {
+    fn committed(&self, _: &ReadModels, _: &Head) {}
 }
