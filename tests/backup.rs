@@ -157,6 +157,62 @@ async fn an_old_log_with_the_newest_keys_does_not_bring_back_who_was_erased(back
     assert!(users.contains(&json!({ "address": "bob@example.com" })), "{users:?}");
 }
 
+/// Whoever is slow and has looked already must not put older keys in the place of newer ones.
+async fn a_second_backup_into_the_same_file_is_refused_until_the_first_has_ended(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let (shelf, flags) = (Shelf::new(), &instance.server.flags);
+    let (slow, quick, keys) = (shelf.text("slow"), shelf.text("quick"), shelf.text("keys.jsonl"));
+    fs::create_dir(&slow).unwrap();
+    // It waits for the log of before, which does not come.
+    let pipe = shelf.path("slow/log.jsonl");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (opened, is_waiting) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || opened.send(fs::OpenOptions::new().write(true).open(pipe)));
+    let first = ["backup", &slow, "--keys", &keys];
+    let mut first = std::pin::pin!(run(flags, &first));
+    let pipe = tokio::select! {
+        pipe = is_waiting => pipe.unwrap().unwrap(),
+        done = &mut first => panic!("{done:?}"),
+    };
+    let line = refused(&instance.database, &["backup", &quick, "--keys", &keys]).await;
+    assert!(line.contains("another backup is being written"), "{line}");
+    drop(pipe);
+    let (code, _, stderr) = first.await;
+    assert_eq!((code, stderr.contains("is no log of an authlog backup")), (1, true), "{stderr}");
+    let (code, _, stderr) = run(flags, &["backup", &quick, "--keys", &keys]).await;
+    assert_eq!(code, 0, "{stderr}");
+}
+
+async fn a_backup_goes_where_nothing_else_is_and_its_files_not_in_each_other_s_way(backend: Backend) {
+    let instance = Instance::ready(backend).await;
+    let (shelf, database) = (Shelf::new(), &instance.database);
+    let (folder, victim) = (shelf.text("backup"), shelf.path("victim"));
+    backed_up(&instance.server.flags, &folder).await;
+    let log = fs::read(shelf.path("backup/log.jsonl")).unwrap();
+    let link = |from: &Path, to: &str| std::os::unix::fs::symlink(from, shelf.path(to)).unwrap();
+    fs::write(&victim, "something of somebody's").unwrap();
+    link(&victim, "planted.jsonl.part");
+    // Keys that are kept elsewhere by a link would stay there as they were.
+    fs::copy(shelf.path("backup/keys.jsonl"), shelf.path("kept.jsonl")).unwrap();
+    link(&shelf.path("kept.jsonl"), "linked.jsonl");
+    link(&shelf.path("backup"), "alias");
+    let cases = [
+        ("planted.jsonl", "something else is in the way"),
+        ("linked.jsonl", "is a symbolic link"),
+        ("backup/log.jsonl", "name another file for the keys"),
+        ("backup/log.jsonl.part", "name another file for the keys"),
+        ("alias/log.jsonl.part", "name another file for the keys"),
+    ];
+    for (keys, named) in cases {
+        let line = refused(database, &["backup", &folder, "--keys", &shelf.text(keys)]).await;
+        assert!(line.contains(named), "{keys}: {line}");
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "something of somebody's");
+    assert!(fs::symlink_metadata(shelf.path("linked.jsonl")).unwrap().is_symlink());
+    assert_eq!(fs::read(shelf.path("backup/log.jsonl")).unwrap(), log);
+    assert_eq!(names_in(&shelf.path("backup")), ["keys.jsonl", "log.jsonl"]);
+}
+
 /// A copy of a backup with one of its files changed.
 fn changed(shelf: &Shelf, name: &str, file: &str, change: impl FnOnce(String) -> String) -> String {
     let folder = shelf.path(name);
@@ -347,6 +403,8 @@ async fn what_was_killed_half_way_is_repeated(backend: Backend) {
 }
 
 on_both_databases!(
+    a_second_backup_into_the_same_file_is_refused_until_the_first_has_ended,
+    a_backup_goes_where_nothing_else_is_and_its_files_not_in_each_other_s_way,
     a_backup_beside_a_service_comes_back_on_either_database,
     an_old_log_with_the_newest_keys_does_not_bring_back_who_was_erased,
     a_backup_that_is_not_whole_is_refused_and_leaves_nothing,

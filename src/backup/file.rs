@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aggregates::{InstanceId, UnixSeconds};
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -67,6 +69,10 @@ pub enum FileError {
     Damaged { path: PathBuf, line: u64, reason: String },
     #[error("another backup is being written to {}; wait until it has ended", path.display())]
     Busy { path: PathBuf },
+    #[error("{} is a symbolic link, and what it points to would be left as it is; name the file itself", path.display())]
+    Link { path: PathBuf },
+    #[error("{} is not what a backup that was cut off has left: something else is in the way of this one", path.display())]
+    NotADraft { path: PathBuf },
 }
 
 impl Kind {
@@ -89,20 +95,18 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Begins a file that is to take this place.
+    /// Takes the right to put a file in this place: until it is put there, or given up, nobody else does.
     ///
     /// # Errors
-    /// [`FileError::Busy`] while another process writes it, or when it cannot be written.
-    pub fn begin(path: &Path, header: &Header) -> Result<Self, FileError> {
-        let mut beside = OsString::from(path);
-        beside.push(".part");
-        let beside = PathBuf::from(beside);
-        let file = lock_draft(&beside).map_err(|source| FileError::Io { path: beside.clone(), source })?;
-        let file = file.ok_or_else(|| FileError::Busy { path: path.to_owned() })?;
+    /// [`FileError::Busy`] while another process has it, or when the place is none for a file of ours.
+    pub fn begin(path: &Path) -> Result<Self, FileError> {
+        if fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink()) {
+            return Err(FileError::Link { path: path.to_owned() });
+        }
+        let beside = draft_of(path);
+        let file = lock_draft(&beside)?.ok_or_else(|| FileError::Busy { path: path.to_owned() })?;
         let out = BufWriter::new(file);
-        let mut begun = Self { place: path.to_owned(), beside, out, hash: Sha256::new(), placed: false };
-        begun.write(header)?;
-        Ok(begun)
+        Ok(Self { place: path.to_owned(), beside, out, hash: Sha256::new(), placed: false })
     }
 
     /// Adds a line.
@@ -155,26 +159,47 @@ impl Drop for Draft {
     }
 }
 
-/// An empty file that is this process's alone, in the place of what a killed one may have left; `None` while another has it.
-fn lock_draft(draft: &Path) -> io::Result<Option<File>> {
+/// Where a file is until it is whole.
+pub(super) fn draft_of(path: &Path) -> PathBuf {
+    let mut draft = OsString::from(path);
+    draft.push(".part");
+    draft.into()
+}
+
+/// An empty file that is this process's alone, in the place of what a killed one may have left; `None` while another has it. Whatever
+/// else is there, a link to another file above all, is not written to.
+fn lock_draft(draft: &Path) -> Result<Option<File>, FileError> {
+    let failed = |source| FileError::Io { path: draft.to_owned(), source };
+    let not_a_draft = || FileError::NotADraft { path: draft.to_owned() };
     loop {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(draft)?;
+        if fs::symlink_metadata(draft).is_ok_and(|there| !there.is_file()) {
+            return Err(not_a_draft());
+        }
+        // What takes its place after this look is not followed, nor waited for.
+        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+        let mut open = OpenOptions::new();
+        open.create(true).truncate(false).write(true).mode(FILE_MODE).custom_flags(flags);
+        let file = open.open(draft).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
+        let locked = file.metadata().map_err(failed)?;
         // Whoever had it may have put it in its place meanwhile: then this is a backup, and no draft.
-        let is_draft = match fs::metadata(draft) {
-            Ok(named) => named.ino() == file.metadata()?.ino(),
+        let is_draft = match fs::symlink_metadata(draft) {
+            Ok(named) => named.ino() == locked.ino() && named.dev() == locked.dev(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
+            Err(error) => return Err(failed(error)),
         };
-        if is_draft {
-            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-            file.set_len(0)?;
-            return Ok(Some(file));
+        if !is_draft {
+            continue;
         }
+        if !locked.is_file() || locked.nlink() != 1 || locked.uid() != geteuid().as_raw() {
+            return Err(not_a_draft());
+        }
+        file.set_permissions(Permissions::from_mode(FILE_MODE)).and_then(|()| file.set_len(0)).map_err(failed)?;
+        return Ok(Some(file));
     }
 }
 
@@ -217,6 +242,18 @@ impl Lines {
 
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The same file, to be read once more from its beginning.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn begin_again(self) -> Result<Self, FileError> {
+        let Self { path, mut reader, header, .. } = self;
+        let failed = |source| FileError::Io { path: path.clone(), source };
+        reader.rewind().map_err(failed)?;
+        let text = read_line(&mut reader).map_err(failed)?.unwrap_or_default();
+        Ok(Self { path, reader, header, hash: Sha256::new_with_prefix(text), line: 1, ended: false })
     }
 
     /// The next line; `None` after the last, and only if the file is whole.
@@ -291,7 +328,8 @@ mod tests {
     }
 
     fn write(path: &Path, lines: &[&str]) {
-        let mut draft = Draft::begin(path, &header(lines.len() as u64)).unwrap();
+        let mut draft = Draft::begin(path).unwrap();
+        draft.write(&header(lines.len() as u64)).unwrap();
         for line in lines {
             draft.write(line).unwrap();
         }
@@ -322,7 +360,7 @@ mod tests {
         let longest = "x".repeat(usize::try_from(LINE_BYTES).unwrap() - 3);
         write(&path, &[&longest]);
         assert_eq!(Lines::open(&path, Kind::Keys).unwrap().read::<String>().unwrap().unwrap(), longest);
-        let mut draft = Draft::begin(&path, &header(1)).unwrap();
+        let mut draft = Draft::begin(&path).unwrap();
         assert!(draft.write(&format!("{longest}x")).is_err());
         drop(draft);
         let text = fs::read_to_string(&path).unwrap().replace("\"x", "\"xx");
@@ -332,12 +370,54 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_is_read_once_more_from_the_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.jsonl");
+        write(&path, &["a", "b"]);
+        let mut lines = Lines::open(&path, Kind::Keys).unwrap();
+        assert_eq!(lines.read::<String>().unwrap().unwrap(), "a");
+        // The file that is open, whatever has its name by now.
+        write(&path, &["c"]);
+        let mut lines = lines.begin_again().unwrap();
+        let mut read = Vec::new();
+        while let Some(line) = lines.read::<String>().unwrap() {
+            read.push(line);
+        }
+        assert_eq!(read, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_draft_is_written_to_nothing_that_somebody_has_put_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("keys.jsonl"), folder.path().join("victim"));
+        let draft = draft_of(&path);
+        let planted: [fn(&Path, &Path) -> io::Result<()>; 3] = [
+            |victim, draft| std::os::unix::fs::symlink(victim, draft),
+            |victim, draft| fs::hard_link(victim, draft),
+            |_, draft| fs::create_dir(draft),
+        ];
+        for plant in planted {
+            fs::write(&victim, "something of somebody's").unwrap();
+            fs::set_permissions(&victim, Permissions::from_mode(0o644)).unwrap();
+            plant(&victim, &draft).unwrap();
+            let refused = Draft::begin(&path);
+            assert!(matches!(refused, Err(FileError::NotADraft { .. })), "{refused:?}");
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "something of somebody's");
+            assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o644);
+            fs::remove_file(&draft).or_else(|_| fs::remove_dir(&draft)).unwrap();
+        }
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(matches!(Draft::begin(&path), Err(FileError::Link { .. })));
+        assert!(!draft.exists());
+    }
+
+    #[test]
     fn a_draft_is_one_writers_alone_and_gone_when_it_is_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.jsonl");
         write(&path, &["before"]);
-        let draft = Draft::begin(&path, &header(0)).unwrap();
-        assert!(matches!(Draft::begin(&path, &header(0)), Err(FileError::Busy { .. })));
+        let draft = Draft::begin(&path).unwrap();
+        assert!(matches!(Draft::begin(&path), Err(FileError::Busy { .. })));
         drop(draft);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(Lines::open(&path, Kind::Keys).unwrap().read::<String>().unwrap().unwrap(), "before");

@@ -9,7 +9,7 @@ use aggregates::{Event, InstanceId, SetupEvent, UnixSeconds};
 use serde::Serialize;
 
 use super::Place;
-use super::file::{Draft, FORMAT, FileError, Header, Kind, Lines};
+use super::file::{Draft, FORMAT, FileError, Header, Kind, Lines, draft_of};
 use crate::log::rebuild::Progress;
 use crate::log::snapshot::Snapshot;
 use crate::log::{EventRecord, Location, UnreadableEvent};
@@ -29,6 +29,8 @@ pub enum TakeError {
     Folder { path: PathBuf, source: io::Error },
     #[error("{} holds something else than a backup; name an empty or a new directory", .0.display())]
     NotABackup(PathBuf),
+    #[error("{} is where the log goes, or on its way there; name another file for the keys", .0.display())]
+    SamePlace(PathBuf),
     #[error("{} is of another instance; name another place for this backup", .0.display())]
     OtherInstance(PathBuf),
     #[error(
@@ -65,21 +67,25 @@ pub async fn take(
     now: UnixSeconds,
     report: &(dyn Fn(Progress) + Sync),
 ) -> Result<Taken, TakeError> {
+    prepare_folder(place)?;
+    each_in_its_own_place(place)?;
+    // Both places first: what is looked at below stays as it is, and no backup of an earlier moment comes after this one.
+    let mut keys_draft = Draft::begin(&place.keys)?;
+    let mut log_draft = Draft::begin(&place.log)?;
     let mut snapshot = Snapshot::begin(location).await?;
     let keys = snapshot.keys().await?;
     let header = header(&mut snapshot, now).await?;
-    prepare_folder(place)?;
     for (path, kind) in [(&place.log, Kind::Log), (&place.keys, Kind::Keys)] {
         may_be_replaced(path, kind, &header, &mut snapshot).await?;
     }
 
     let of_keys = Header { authlog_backup: Kind::Keys, lines: keys.len() as u64, ..header.clone() };
-    let mut keys_draft = Draft::begin(&place.keys, &of_keys)?;
+    keys_draft.write(&of_keys)?;
     for key in &keys {
         keys_draft.write(key)?;
     }
     keys_draft.finish()?;
-    let mut log_draft = Draft::begin(&place.log, &header)?;
+    log_draft.write(&header)?;
     write_events(&mut snapshot, &mut log_draft, report).await?;
     log_draft.finish()?;
     // The keys first: keys that are newer than their log are what a restore can do with, and not the other way round.
@@ -131,6 +137,18 @@ fn prepare_folder(place: &Place) -> Result<(), TakeError> {
     };
     let holds_backup = names.contains(&place.log) || names.contains(&place.keys);
     if holds_backup || names.iter().all(is_ours) { Ok(()) } else { Err(TakeError::NotABackup(folder.clone())) }
+}
+
+/// Neither file is the other, nor where the other is until it is whole. Whatever names their directories go by.
+fn each_in_its_own_place(place: &Place) -> Result<(), TakeError> {
+    let real = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder.canonicalize().map_err(|source| TakeError::Folder { path: folder.to_owned(), source })?;
+        Ok::<_, TakeError>(path.file_name().map_or(folder.clone(), |name| folder.join(name)))
+    };
+    let (log, keys) = (real(&place.log)?, real(&place.keys)?);
+    let clash = log == keys || draft_of(&log) == keys || log == draft_of(&keys);
+    if clash { Err(TakeError::SamePlace(place.keys.clone())) } else { Ok(()) }
 }
 
 /// Whether all that a file of an earlier backup holds is in this log, too.
