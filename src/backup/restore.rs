@@ -1,8 +1,10 @@
 //! The way back: an empty database becomes the log that was copied, or stays empty.
 
-use aggregates::{Event, InstanceId, SetupEvent, UserId};
+use std::collections::HashSet;
+
+use aggregates::{Event, InstanceId, KeyId, SetupEvent, UserId};
 use projections::{TABLES, UserRow};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Place;
 use super::file::{FileError, Header, Kind, Lines};
@@ -25,6 +27,11 @@ pub enum BackError {
         "{keys} is older (position {of_keys}) than the log (position {of_log}): who came since would be lost; take the newest keys"
     )]
     OldKeys { keys: String, of_keys: i64, of_log: i64 },
+    #[error(
+        "{keys} and {log} end at the same position ({position}) with different events: they are of two logs that were one once; take the keys that \
+         belong to this log"
+    )]
+    OtherLine { keys: String, log: String, position: i64 },
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
     #[error(transparent)]
@@ -44,6 +51,8 @@ pub struct Restored {
     /// Of the last event, 64 hex digits.
     pub leaf_hash: String,
     pub keys: usize,
+    /// Keys that were left out: of persons whom this log erases, or does not know.
+    pub keys_left_out: usize,
     /// Users of this log whose keys are gone: they were erased after it was copied.
     pub erased_since: Vec<UserId>,
     /// Whether the read models are equal to a fresh fold.
@@ -55,7 +64,16 @@ pub struct Restored {
 pub struct Backup {
     log: Lines,
     keys: Vec<KeyRow>,
+    keys_left_out: usize,
     of_keys: Header,
+}
+
+/// What of an event says whether a person has a key after it.
+#[derive(Deserialize)]
+struct Lifeline {
+    aggregate_type: String,
+    aggregate_id: String,
+    event_type: String,
 }
 
 impl Backup {
@@ -66,7 +84,7 @@ impl Backup {
     pub fn open(place: &Place) -> Result<Self, BackError> {
         let log = Lines::open(&place.log, Kind::Log)?;
         let mut lines = Lines::open(&place.keys, Kind::Keys)?;
-        let mut keys = Vec::new();
+        let mut keys: Vec<KeyRow> = Vec::new();
         while let Some(key) = lines.read()? {
             keys.push(key);
         }
@@ -79,7 +97,18 @@ impl Backup {
             let (of_keys, of_log) = (of_keys.position, of_log.position);
             return Err(BackError::OldKeys { keys: keys_name, of_keys, of_log });
         }
-        Ok(Self { log, keys, of_keys })
+        if of_keys.position == of_log.position && of_keys.leaf_hash != of_log.leaf_hash {
+            return Err(BackError::OtherLine { keys: keys_name, log: log_name, position: of_log.position });
+        }
+        // Before anything is written: a key that has been in a database, if only for a moment, leaves traces there.
+        let (living, log) = living(log)?;
+        let all = keys.len();
+        keys.retain(|key| match key.id.parse() {
+            Ok(KeyId::Person(person)) => living.contains(&person),
+            _ => true,
+        });
+        let keys_left_out = all - keys.len();
+        Ok(Self { log, keys, keys_left_out, of_keys })
     }
 
     /// Restores it into an empty database; all of it or nothing. `report` hears how far it has come. On SQLite the caller holds the
@@ -114,7 +143,8 @@ impl Backup {
         let (equal, erased_since) = compare(location, master_key, &head).await?;
         settle(location).await?;
         let Header { instance_id, position, leaf_hash, .. } = of_log;
-        Ok(Restored { instance_id, position, leaf_hash, keys: self.keys.len(), erased_since, equal })
+        let (keys, keys_left_out) = (self.keys.len(), self.keys_left_out);
+        Ok(Restored { instance_id, position, leaf_hash, keys, keys_left_out, erased_since, equal })
     }
 
     /// The events after a position; none after the last, and only if the file is whole.
@@ -131,6 +161,23 @@ impl Backup {
         }
         Ok(page)
     }
+}
+
+/// The persons who are there when a log ends, and the log to be read anew. A line that is no event ends this; reading it anew says what
+/// is wrong with it.
+fn living(mut log: Lines) -> Result<(HashSet<UserId>, Lines), FileError> {
+    let mut living = HashSet::new();
+    while let Ok(Some(Lifeline { aggregate_type, aggregate_id, event_type })) = log.read() {
+        if aggregate_type != "user" {
+            continue;
+        }
+        let Ok(user) = aggregate_id.parse::<UserId>() else { continue };
+        match event_type.as_str() {
+            "UserErased" | "OwnerDiscarded" => living.remove(&user),
+            _ => living.insert(user),
+        };
+    }
+    Ok((living, log.begin_again()?))
 }
 
 /// What shows at once, with the line that it stands in. The rest is checked when the event goes in.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Failure, json_line, note};
+use super::output::{Failure, counted, json_line, note};
 use super::progress::ProgressShown;
 use super::show::reader;
 use crate::backup::Place;
@@ -60,10 +60,10 @@ pub(super) async fn backup(settings: &Settings, args: BackupArgs) -> Result<(), 
         return Ok(());
     }
     note(&format!(
-        "{} events are in {} and {} wrapped keys in {}. Keep the newest keys only, and the master key elsewhere.",
-        taken.position,
+        "Wrote {} to {} and {} to {}. Keep the newest keys only, and the master key elsewhere.",
+        counted(taken.position, "event"),
         taken.log_file.display(),
-        taken.keys,
+        counted(taken.keys, "wrapped key"),
         taken.keys_file.display()
     ));
     Ok(())
@@ -80,9 +80,16 @@ pub(super) async fn restore(settings: &Settings, args: RestoreArgs) -> Result<()
         json_line(&json!(restored))?;
     } else {
         note(&format!(
-            "Restored {} events and {} keys; every leaf hash is the one of its event.",
-            restored.position, restored.keys
+            "Restored {} and {}; every leaf hash is the one of its event.",
+            counted(restored.position, "event"),
+            counted(restored.keys, "key")
         ));
+        if restored.keys_left_out > 0 {
+            note(&format!(
+                "Left out {} of persons whom this log erases or does not know.",
+                counted(restored.keys_left_out, "key")
+            ));
+        }
         for user in &restored.erased_since {
             note(&format!(
                 "{user} was erased after this log was copied: `authlog users erase {user}` ends the account, too."
