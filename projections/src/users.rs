@@ -83,6 +83,11 @@ impl fmt::Debug for UserRow {
 }
 
 impl UserRow {
+    /// Whether their key is gone although the log does not erase them: it was restored as it was before it did.
+    pub fn is_without_key(&self) -> bool {
+        self.address.is_empty()
+    }
+
     fn link(&mut self, identity: &LinkedIdentity, profile: &Profile) -> Result<(), &'static str> {
         self.linked = true;
         self.issuer = Some(text::storable(&identity.issuer));

@@ -92,7 +92,7 @@ pub(super) async fn restore(settings: &Settings, args: RestoreArgs) -> Result<()
         }
         for user in &restored.erased_since {
             note(&format!(
-                "{user} was erased after this log was copied: `authlog users erase {user}` ends the account, too."
+                "{user} was erased after this log was copied, and is not let in: `authlog users erase {user}` ends the account, too."
             ));
         }
     }

@@ -202,8 +202,7 @@ impl Service {
         let provider_epoch = self.provider_epoch(rows).await?;
         let now = self.now();
         let row = &session.row;
-        if user.status != Status::Active || row.user_epoch != user.session_epoch || row.provider_epoch != provider_epoch
-        {
+        if !may_come_in(&user) || row.user_epoch != user.session_epoch || row.provider_epoch != provider_epoch {
             return Err(invalid_session().into());
         }
         if row.expired || row.expires_at <= now {
@@ -233,7 +232,7 @@ impl Service {
         let token = self.token_by_hash(rows, hash).await?.ok_or(Refusal::Unknown)?;
         let row = &token.row;
         let user = self.user_by_id(rows, row.user_id).await?.ok_or_else(invalid_session)?;
-        if user.status != Status::Active || row.token_epoch != user.token_epoch {
+        if !may_come_in(&user) || row.token_epoch != user.token_epoch {
             return Err(invalid_session().into());
         }
         let now = self.now();
@@ -318,6 +317,11 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// Whoever was erased after a log was copied is in it again, and stays outside: their key is gone.
+fn may_come_in(user: &UserRow) -> bool {
+    user.status == Status::Active && !user.is_without_key()
 }
 
 /// The row from memory; else from the database, and kept in memory unless a commit changed it meanwhile.

@@ -94,7 +94,7 @@ impl Decide for EraseUser {
         let (address, identity) = match row {
             // Their key is gone already: a log from before was restored with keys from after it. The account
             // is left, and the event that ends it is sealed with a key that is destroyed with it.
-            Some(row) if row.address.is_empty() => {
+            Some(row) if row.is_without_key() => {
                 decision.make_person_key(self.user)?;
                 (of_person(String::new()), None)
             }
