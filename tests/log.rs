@@ -352,6 +352,16 @@ async fn the_audit_trail_alone_may_be_set_aside_and_says_so(backend: Backend) {
     assert_dense(&whole_log(&log).await);
 }
 
+async fn an_audit_trail_whose_table_is_gone_is_set_aside(backend: Backend) {
+    let database = TestDatabase::new(backend).await;
+    let (log, _writer) = opened(&database).await;
+    execute(&database, "DROP TABLE audit_1").await.unwrap();
+    log.append(invitation(&log, "bob@example.com")).await.unwrap();
+    let head = log.read().read_head().await.unwrap();
+    assert_eq!((head.position, head.layout.0["audit"].aside_since), (2, Some(2)));
+    assert_eq!(log.read().count::<UserRow>("", &[]).await.unwrap(), 1);
+}
+
 async fn behind_a_proxy() -> (TestDatabase, Proxy, Log, WriterHandle) {
     let mut database = TestDatabase::new(Backend::Postgres).await;
     let proxy = Proxy::before(database.url.as_ref().unwrap()).await;
@@ -561,6 +571,7 @@ on_both_databases!(
     old_months_of_strangers_are_forgotten_and_nothing_else,
     a_read_model_that_refuses_a_unit_refuses_it_alone,
     the_audit_trail_alone_may_be_set_aside_and_says_so,
+    an_audit_trail_whose_table_is_gone_is_set_aside,
     a_new_log_begins_with_the_instance,
     positions_are_dense_when_a_crowd_appends_at_once,
     of_units_that_read_one_version_one_gets_through,

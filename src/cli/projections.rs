@@ -42,6 +42,11 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
     let all = TABLES.map(|table| table.name);
     let names: Vec<&str> =
         if args.names.is_empty() { all.to_vec() } else { args.names.iter().map(String::as_str).collect() };
+    let lost = reader(settings).await?.lost().await.map_err(|error| database_failed(&error))?;
+    let lost: Vec<&str> = lost.into_iter().filter(|name| names.contains(name)).collect();
+    if !lost.is_empty() {
+        return Err(Failure::differs(lost_tables(&lost)));
+    }
     // Rows that differ are the answer, and progress is not.
     let shown = ProgressShown::new(false);
     let verified = past.verify(&names, &|progress| shown.report(progress)).await;
@@ -68,6 +73,12 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
     }
     note(&format!("Equal to a fresh fold up to position {}: {}.", verified.position, names.join(", ")));
     Ok(())
+}
+
+/// Names tables that somebody has dropped, and what brings them back.
+fn lost_tables(lost: &[&str]) -> String {
+    let (names, command) = (lost.join(", "), lost.join(" "));
+    format!("the tables of {names} are gone; `authlog projections rebuild {command}` makes them anew")
 }
 
 /// In words: which columns differ, and how.
@@ -134,11 +145,13 @@ struct ModelStatus {
 }
 
 impl ModelStatus {
+    /// Without a size when the table is not there.
     fn new(table: &'static Table, head: &Head, size: Option<TableSize>) -> Self {
         let state = head.layout.0.get(table.name);
         let (version, set) = state.map_or((0, 0), |state| (state.version, state.set));
         let (word, position) = match state {
             None => ("missing", 0),
+            Some(_) if size.is_none() => ("missing", 0),
             Some(state) if state.version != table.version => ("outdated", head.position),
             Some(state) => match state.aside_since {
                 Some(since) => ("aside", since - 1),
@@ -153,13 +166,19 @@ impl ModelStatus {
 pub(super) async fn status(settings: &Settings, json: bool) -> Result<(), Failure> {
     let reader = reader(settings).await?;
     let head = reader.read_head().await.map_err(|error| database_failed(&error))?;
+    let lost = reader.lost().await.map_err(|error| database_failed(&error))?;
     let mut shown = Vec::with_capacity(TABLES.len());
     for table in TABLES {
         let size = match head.layout.0.get(table.name) {
-            Some(_) => Some(reader.size(table).await.map_err(|error| database_failed(&error))?),
-            None => None,
+            Some(_) if !lost.contains(&table.name) => {
+                Some(reader.size(table).await.map_err(|error| database_failed(&error))?)
+            }
+            _ => None,
         };
         shown.push(ModelStatus::new(table, &head, size));
+    }
+    if !lost.is_empty() {
+        note(&lost_tables(&lost));
     }
     if json {
         json_line(&json!({ "head": head.position, "projections": shown }))?;

@@ -252,6 +252,14 @@ impl Dialect {
         format!("SELECT {rows} FROM {name} AS t WHERE {by_key}{}", by_owner.unwrap_or_default())
     }
 
+    /// The names of all tables that can be asked without naming a schema.
+    pub fn table_names(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT name FROM sqlite_schema WHERE type = 'table'",
+            Self::Postgres => "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND pg_table_is_visible(oid)",
+        }
+    }
+
     /// The bytes of a table and its indexes, as one text.
     pub fn table_bytes(self, name: &str) -> String {
         match self {

@@ -13,6 +13,7 @@ use super::connection::{Arguments, Statement, Unfinished, WriteConnection};
 use super::dialect::{Dialect, EVENT_COLUMNS};
 use super::head::{Head, Layout};
 use super::leaf::{LeafInput, hex_digits, leaf_hash};
+use super::reader::is_undefined_table;
 use super::unit::{AppendError, Committed, Unit, UnitEvent};
 use crate::keys::MasterKeyId;
 
@@ -54,7 +55,7 @@ pub(super) struct Written {
 pub(super) enum GroupError {
     /// Nothing was committed.
     Store(sqlx::Error),
-    /// Nothing was committed: the database refused the rows of the audit trail, and of nothing else.
+    /// Nothing was committed: the database refused the rows of the audit trail, and of nothing else, or its table is gone.
     Audit(sqlx::Error),
     /// Nothing was committed: the read models are those of another release, which this one must not write to.
     Superseded,
@@ -134,7 +135,9 @@ impl Group<'_> {
         let models = Arc::new(models);
         match self.connection.finish(audit, head.position, head.recorded_at).await {
             Ok(()) => Ok(Written { outcomes, models, head, moved: true }),
-            Err(Unfinished::Before(error)) if blames_the_data(&error) => Err(GroupError::Audit(error)),
+            Err(Unfinished::Before(error)) if blames_the_data(&error) || is_undefined_table(&error) => {
+                Err(GroupError::Audit(error))
+            }
             Err(Unfinished::Before(error)) => Err(GroupError::Store(error)),
             Err(Unfinished::Committing(error)) => {
                 let position = self.head.position + 1;

@@ -257,6 +257,15 @@ impl Log {
         answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
+    /// The read models whose tables are not there, though the layout says so: somebody has dropped them. Asked like [`Log::probe`].
+    ///
+    /// # Errors
+    /// When the database fails or does not answer in time.
+    pub async fn probe_for_lost(&self, limit: Duration) -> sqlx::Result<Vec<&'static str>> {
+        let answer = tokio::time::timeout(limit, reader::lost(&self.probe)).await;
+        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
     /// Tells when this process has committed more events.
     pub fn watch_head(&self) -> watch::Receiver<i64> {
         self.head.clone()

@@ -103,6 +103,14 @@ impl Reader {
         count.ok_or(sqlx::Error::RowNotFound)
     }
 
+    /// The read models whose tables are not there, though the layout says so: somebody has dropped them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lost(&self) -> sqlx::Result<Vec<&'static str>> {
+        lost(&self.database).await
+    }
+
     /// How large a read model is. Every page of it is looked at on SQLite, and every row on both databases.
     ///
     /// # Errors
@@ -228,8 +236,24 @@ fn placeholder(name: &str) -> String {
     format!("{{{name}}}")
 }
 
+/// The read models whose tables are not there. A rebuild that switches between the two questions makes no difference.
+pub(super) async fn lost(database: &Database) -> sqlx::Result<Vec<&'static str>> {
+    loop {
+        let layout = read_head(database).await?.layout;
+        let names = database.texts(database.dialect().table_names(), &[]).await?;
+        let is_lost = |table: &&&Table| {
+            let state = layout.0.get(table.name);
+            state.is_some_and(|state| !names.contains(&table_name(table, state.set)))
+        };
+        let lost: Vec<&str> = TABLES.iter().filter(is_lost).map(|table| table.name).collect();
+        if lost.is_empty() || read_head(database).await?.layout == layout {
+            return Ok(lost);
+        }
+    }
+}
+
 /// Whether a table is not there, on either database.
-fn is_undefined_table(error: &sqlx::Error) -> bool {
+pub(super) fn is_undefined_table(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }

@@ -17,6 +17,7 @@ mod erasure;
 mod exports;
 mod headers;
 mod house;
+mod lost_tables;
 mod npm;
 mod origins;
 mod overload;

@@ -1,5 +1,7 @@
 //! `/healthz`, `/readyz`: whether the service is up, and whether it can do its work.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -38,7 +40,7 @@ pub struct ReadyAnswer {
     /// Position of the last event, while the database answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<i64>,
-    /// Read models that are not kept up, or not by this release.
+    /// Read models that are not kept up, or not by this release, or whose tables are gone.
     aside: Vec<String>,
 }
 
@@ -49,10 +51,19 @@ pub struct ReadyAnswer {
 )]
 pub async fn readyz(State(service): State<Service>) -> Response {
     let writer = service.log.takes_units();
-    let answer = match service.log.probe(PROBE_TIMEOUT).await {
-        Ok(head) => {
-            let aside = head.layout.0.keys().filter(|name| head.layout.is_aside(name)).cloned();
-            let aside: Vec<String> = aside.chain(head.layout.foreign().map(str::to_owned)).collect();
+    let probed = match service.log.probe(PROBE_TIMEOUT).await {
+        Ok(head) => service.log.probe_for_lost(PROBE_TIMEOUT).await.map(|lost| (head, lost)),
+        Err(error) => Err(error),
+    };
+    let answer = match probed {
+        Ok((head, lost)) => {
+            for name in &lost {
+                tracing::error!("the table of {name} is gone; `authlog projections rebuild {name}` makes it anew");
+            }
+            let mut aside: BTreeSet<String> =
+                lost.into_iter().chain(head.layout.foreign()).map(str::to_owned).collect();
+            aside.extend(head.layout.0.keys().filter(|name| head.layout.is_aside(name)).cloned());
+            let aside = Vec::from_iter(aside);
             ReadyAnswer { ok: writer && aside.is_empty(), database: true, writer, position: Some(head.position), aside }
         }
         Err(error) => {
