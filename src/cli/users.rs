@@ -146,8 +146,8 @@ pub(super) async fn erase(settings: Settings, args: EraseArgs) -> Result<(), Fai
     ));
     if !wiped {
         note(
-            "The write-ahead file still holds old pages, because somebody is reading an older state; it is emptied within a minute \
-             after they have ended.",
+            "The database still holds old pages or tables, because a rebuild is going on or somebody is reading an older state; a \
+             running server gets rid of them within a minute after that has ended, any other command that erases or rebuilds too.",
         );
     }
     erased(&args, &user, count(sessions), count(api_tokens), Some(wiped))

@@ -227,10 +227,19 @@ impl Log {
         report: &(dyn Fn(Progress) + Sync),
     ) -> Result<Rebuilt, RebuildError> {
         let _only_one = self.rebuilding.try_lock().map_err(|_| RebuildError::Busy)?;
+        let filling = self.remains.keep_sets().await;
+        // However it ends: tables that were dropped, or are left, held clear rows.
+        self.remains.note();
         let switched = |layout: &Layout| self.reader.learn(layout.clone());
         let gate = self.beside.gate().filter(|_| pace == Pace::InTurns);
         let company = Company { pace, gate, report, switched: &switched };
-        rebuild_in(company, self.beside.target(), &self.keyring, &self.hasher, names).await
+        let rebuilt = rebuild_in(company, self.beside.target(), &self.keyring, &self.hasher, names).await;
+        drop(filling);
+        // Whoever was erased meanwhile may have been in them, and the rebuild is done.
+        if let Err(error) = self.wipe_remains().await {
+            tracing::warn!(%error, "what a rebuild has left is wiped later");
+        }
+        rebuilt
     }
 
     /// Those that may write to this log; `None` where this process is the only one.

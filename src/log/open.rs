@@ -19,7 +19,7 @@ use super::head::Head;
 use super::keyring::{Keyring, KeyringError};
 use super::nodes::Nodes;
 use super::reader::{Reader, read_head};
-use super::rebuild::{RebuildError, is_outdated, next_set, rebuild_outdated};
+use super::rebuild::{Company, RebuildError, drop_leftovers, is_outdated, next_set, rebuild_outdated};
 use super::unit::{AppendError, StreamVersion, Unit};
 use super::wipe::Remains;
 use super::writer::{CommitObserver, QUEUED_UNITS, Writer, count_aside};
@@ -163,6 +163,10 @@ pub async fn open(
     } else {
         head
     };
+    // Of a rebuild that was cut off. What cannot be dropped now is tried again with the next erasure.
+    if let Err(error) = drop_leftovers(Company::NONE, &target).await {
+        tracing::warn!(%error, "tables that are not in force could not be dropped");
+    }
 
     count_aside(&head.layout);
     let (queue, jobs) = mpsc::channel(QUEUED_UNITS);

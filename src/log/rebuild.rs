@@ -10,13 +10,15 @@
 //! ```
 //!
 //! Nodes that serve meanwhile read and write the old set until the switch. How far a rebuild has come is not stored: one that is
-//! cut off leaves the live set as it is, and the next one begins anew.
+//! cut off leaves the live set as it is, and the next one begins anew. What it has left is dropped at the next start, before the next
+//! rebuild, and before an erasure is said to be whole.
 
 mod fill;
+mod leftovers;
 mod turns;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aggregates::KeyId;
 use projections::{FoldError, KeyedHasher, TABLES, Table};
@@ -24,18 +26,27 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Location;
-use super::connection::{Overwrite, STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
-use super::dialect::{Dialect, create_index, delete_some, index_name, table_name};
+use super::connection::{STATEMENT_TIMEOUT_SECONDS, WriteConnection, WriteTarget};
+use super::dialect::{Dialect, create_index};
 use super::group::{AUDIT, Amount, load_missing, row_statements};
 use super::head::{Head, Layout, TableState};
 use super::history::{EventSource, HistoryError, is_full, open};
 use super::keyring::Keyring;
-use turns::{ROWS_IN_TURNS, Turns};
+pub(super) use leftovers::drop_leftovers;
+use leftovers::{Sweep, leftovers};
+use turns::Turns;
 
 /// Names the right to rebuild among the advisory locks of a PostgreSQL database.
 const TURN: i64 = 0x6175_7468_6c6f_6701;
 /// How often a node asks whether another one has finished rebuilding.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
+/// How long a command waits for that before it says who is at it: long enough for whoever only drops old tables.
+const TURN_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a node that cannot do without says whom it waits for.
+const TURN_WORD_EVERY: Duration = Duration::from_secs(10);
+/// A process that does not say a word for so long while it has the turn is frozen: PostgreSQL ends its connection then, and
+/// the turn is free. A rebuild rests for less than a second.
+const TURN_IDLE_SECONDS: u64 = 60;
 
 /// A rebuild failed; the live tables are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +55,8 @@ pub enum RebuildError {
     UnknownModel(String),
     #[error("a rebuild is going on already; wait until it has ended")]
     Busy,
+    #[error("a rebuild is going on elsewhere ({0}); wait until it has ended, or end that process")]
+    Elsewhere(String),
     #[error("the database failed: {0}")]
     Store(#[from] sqlx::Error),
     #[error(transparent)]
@@ -84,7 +97,12 @@ pub(super) struct Company<'a> {
 }
 
 impl<'a> Company<'a> {
-    const NONE: Self = Self { pace: Pace::Alone, gate: None, report: &|_| {}, switched: &|_| {} };
+    pub(super) const NONE: Self = Self { pace: Pace::Alone, gate: None, report: &|_| {}, switched: &|_| {} };
+
+    /// For whoever rebuilds nothing.
+    pub(super) fn beside(gate: Option<&'a Mutex<()>>) -> Self {
+        Self { pace: Pace::InTurns, gate, ..Self::NONE }
+    }
 
     async fn turn(self) -> Option<MutexGuard<'a, ()>> {
         match self.gate {
@@ -144,7 +162,7 @@ pub(super) async fn rebuild_in(
     if let Some(unknown) = names.iter().find(|name| TABLES.iter().all(|table| table.name != **name)) {
         return Err(RebuildError::UnknownModel((*unknown).to_owned()));
     }
-    run(company, target, keyring, hasher, |_, table| names.contains(&table.name)).await
+    run(company, Some(TURN_PATIENCE), target, keyring, hasher, |_, table| names.contains(&table.name)).await
 }
 
 /// Rebuilds what [`is_outdated`]. Nodes that start together take turns, and the later ones find nothing left to do.
@@ -153,7 +171,7 @@ pub(super) async fn rebuild_outdated(
     keyring: &Keyring,
     hasher: &KeyedHasher,
 ) -> Result<Rebuilt, RebuildError> {
-    run(Company::NONE, target, keyring, hasher, is_outdated).await
+    run(Company::NONE, None, target, keyring, hasher, is_outdated).await
 }
 
 /// Whether a read model's table is not there or was filled by another version of its fold.
@@ -167,8 +185,10 @@ pub(super) fn next_set(layout: &Layout, table: &Table) -> TableState {
     TableState { set, version: table.version, aside_since: None }
 }
 
+/// `patience` is how long to wait for another rebuild; without one as long as it takes.
 async fn run(
     company: Company<'_>,
+    patience: Option<Duration>,
     target: &WriteTarget,
     keyring: &Keyring,
     hasher: &KeyedHasher,
@@ -176,12 +196,13 @@ async fn run(
 ) -> Result<Rebuilt, RebuildError> {
     let dialect = target.dialect();
     let mut connection = target.connect().await?;
-    take_turn(&mut connection).await?;
+    take_turn(&mut connection, patience).await?;
     let in_turns = company.pace == Pace::InTurns || connection.has_company().await?;
     let company = Company { pace: if in_turns { Pace::InTurns } else { Pace::Alone }, ..company };
     let head = read_head(&mut connection, dialect.read_head()).await?;
     let tables: Vec<&'static Table> = TABLES.into_iter().filter(|table| selected(&head.layout, table)).collect();
     if tables.is_empty() {
+        connection.give_up_turn().await;
         connection.close().await;
         return Ok(Rebuilt { head, left: Vec::new() });
     }
@@ -197,6 +218,7 @@ async fn run(
         keyring,
         hasher,
         tables,
+        live: head.layout,
         layout,
         began_at,
         checkpoint: 0,
@@ -205,22 +227,68 @@ async fn run(
         turns: Turns::begin(company),
     };
     let head = rebuild.until_done().await?;
-    let left = rebuild.drop_old_sets().await;
+    rebuild.live = head.layout.clone();
+    // The switch is done: what cannot be dropped now is dropped the next time.
+    let left = rebuild.sweep().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the old tables could not be dropped");
+        Vec::new()
+    });
+    rebuild.connection.give_up_turn().await;
     rebuild.connection.close().await;
     Ok(Rebuilt { head, left })
 }
 
 /// Waits until no other node rebuilds. A rebuild may take longer than any statement of a server should.
-async fn take_turn(connection: &mut WriteConnection) -> sqlx::Result<()> {
+async fn take_turn(connection: &mut WriteConnection, patience: Option<Duration>) -> Result<(), RebuildError> {
     if matches!(connection, WriteConnection::Sqlite(_)) {
         return Ok(());
     }
     connection.simple("SET statement_timeout = 0").await?;
-    let sql = format!("SELECT pg_try_advisory_lock({TURN})::text");
-    while connection.texts(&sql, None).await? != ["true"] {
+    connection.simple(&format!("SET idle_session_timeout = '{TURN_IDLE_SECONDS}s'")).await?;
+    let (began_at, mut said) = (Instant::now(), None::<Instant>);
+    while !try_turn(connection).await? {
+        if patience.is_some_and(|patience| began_at.elapsed() >= patience) {
+            return Err(RebuildError::Elsewhere(holder(connection).await?));
+        }
+        if patience.is_none() && said.is_none_or(|said| said.elapsed() >= TURN_WORD_EVERY) {
+            said = Some(Instant::now());
+            let holder = holder(connection).await?;
+            tracing::warn!(%holder, "waiting for a rebuild that is going on elsewhere");
+        }
         tokio::time::sleep(TURN_PAUSE).await;
     }
     Ok(())
+}
+
+/// Whether nobody else rebuilds, and nobody will before the connection gives its turn up or ends.
+async fn try_turn(connection: &mut WriteConnection) -> sqlx::Result<bool> {
+    match connection {
+        WriteConnection::Sqlite(_) => Ok(true),
+        WriteConnection::Postgres(_) => {
+            Ok(connection.texts(&format!("SELECT pg_try_advisory_lock({TURN})::text"), None).await? == ["true"])
+        }
+    }
+}
+
+/// Who rebuilds, as PostgreSQL knows them.
+async fn holder(connection: &mut WriteConnection) -> sqlx::Result<String> {
+    let sql = format!(
+        "SELECT concat(application_name, ', server process ', pid, ', from ', coalesce(host(client_addr), 'the same host')) \
+           FROM pg_locks JOIN pg_stat_activity USING (pid) \
+          WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pg_locks.database = pg_stat_activity.datid \
+            AND datname = current_database() AND (classid::bigint << 32) | objid::bigint = {TURN}"
+    );
+    let holders = connection.texts(&sql, None).await?;
+    Ok(holders.into_iter().next().unwrap_or_else(|| "by somebody who has just ended".to_owned()))
+}
+
+impl WriteConnection {
+    /// At once, and not when the server notices that the connection has ended. An error means that it has.
+    async fn give_up_turn(&mut self) {
+        if matches!(self, Self::Postgres(_)) {
+            let _ = self.texts(&format!("SELECT pg_advisory_unlock({TURN})::text"), None).await;
+        }
+    }
 }
 
 async fn read_head(connection: &mut WriteConnection, sql: &str) -> sqlx::Result<Head> {
@@ -237,6 +305,8 @@ struct Rebuild<'a> {
     keyring: &'a Keyring,
     hasher: &'a KeyedHasher,
     tables: Vec<&'static Table>,
+    /// Of all tables that are in force.
+    live: Layout,
     /// Of the new tables, and of no others.
     layout: Layout,
     /// The head when the rebuild began.
@@ -288,9 +358,15 @@ impl Rebuild<'_> {
         } else {
             self.connection.keep_more_pages().await?;
         }
+        self.sweep().await?;
+        // Those that could only be emptied are another role's.
+        let taken = leftovers(&mut self.connection, self.dialect.table_names(), &self.live).await?;
         for table in self.tables.clone() {
-            let set = self.layout.set_of(table.name);
-            self.drop_table(table, set).await?;
+            let of_table = taken.iter().filter(|(taken, _)| taken.name == table.name).map(|(_, set)| set + 1);
+            let set = of_table.fold(next_set(&self.live, table).set, i64::max);
+            if let Some(state) = self.layout.0.get_mut(table.name) {
+                state.set = set;
+            }
             let _turn = self.company.turn().await;
             self.connection.simple(&self.dialect.create_table(table, set)).await?;
             // In turns all indexes grow with the rows: to make one of a million rows takes a second.
@@ -300,6 +376,12 @@ impl Rebuild<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Drops what is not in force; answers what could be neither dropped nor emptied.
+    async fn sweep(&mut self) -> sqlx::Result<Vec<String>> {
+        let Self { company, connection, turns, dialect, live, .. } = self;
+        Sweep { company: *company, connection, turns }.all_but(dialect.table_names(), live).await
     }
 
     /// A setback may come in a transaction or outside of one, where there is nothing to take back.
@@ -388,46 +470,5 @@ impl Rebuild<'_> {
             (Dialect::Postgres, false) => "SET synchronous_commit = off",
         };
         self.connection.simple(sql).await
-    }
-
-    /// Nobody asks the old tables any more. One that is somebody else's is emptied; answers those that could not even be.
-    async fn drop_old_sets(&mut self) -> Vec<String> {
-        let mut left = Vec::new();
-        for table in self.tables.clone() {
-            for set in 1..self.layout.set_of(table.name) {
-                let name = table_name(table, set);
-                let Err(error) = self.drop_table(table, set).await else { continue };
-                tracing::warn!(%error, name, "an old table could not be dropped");
-                if let Err(error) = self.connection.run_plain(&format!("DELETE FROM {name}")).await {
-                    tracing::warn!(%error, name, "an old table could not be emptied");
-                    left.push(name);
-                }
-            }
-        }
-        left
-    }
-
-    async fn drop_table(&mut self, table: &Table, set: i64) -> sqlx::Result<()> {
-        let name = table_name(table, set);
-        if self.company.gate.is_some() {
-            // To drop a large table at once would keep the writer waiting.
-            let some = delete_some(table, &name, ROWS_IN_TURNS);
-            let delete = async |connection: &mut WriteConnection| connection.run_plain(&some).await;
-            while let Ok(1..) = self.turns.take(&mut self.connection, delete).await {}
-        }
-        // What tells nothing of anybody need not be overwritten, and is the most.
-        for index in table.indexes.iter().filter(|index| !table.is_personal_index(index)) {
-            let drop = format!("DROP INDEX IF EXISTS {}", index_name(table, set, index));
-            self.drop_by(&drop, Overwrite::WhereFree).await?;
-        }
-        let overwrite = if table.is_personal() { Overwrite::Always } else { Overwrite::WhereFree };
-        self.drop_by(&format!("DROP TABLE IF EXISTS {name}"), overwrite).await
-    }
-
-    async fn drop_by(&mut self, sql: &str, overwrite: Overwrite) -> sqlx::Result<()> {
-        let _turn = self.company.turn().await;
-        self.connection.overwrite_deleted(overwrite).await?;
-        self.connection.simple(sql).await?;
-        self.connection.overwrite_deleted(Overwrite::Always).await
     }
 }

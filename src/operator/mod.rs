@@ -178,7 +178,7 @@ impl OperatorCommand {
 fn rebuild_error(error: RebuildError) -> ApiError {
     match error {
         RebuildError::UnknownModel(_) => ApiError::new(ErrorCode::InvalidInput).worded(&error),
-        RebuildError::Busy => ApiError::new(ErrorCode::Unavailable).worded(&error),
+        RebuildError::Busy | RebuildError::Elsewhere(_) => ApiError::new(ErrorCode::Unavailable).worded(&error),
         RebuildError::Store(_) | RebuildError::History(_) | RebuildError::Fold(_) => {
             ApiError::new(ErrorCode::StoreError)
                 .with_message("The rebuild failed; the read models are as they were.")

@@ -5,7 +5,7 @@ use std::sync::Once;
 use aggregates::KeyId;
 use authlog::error::ErrorCode;
 use authlog::log::history::PAGE_EVENTS;
-use authlog::log::rebuild::{RebuildError, rebuild};
+use authlog::log::rebuild::{Pace, RebuildError, rebuild};
 use authlog::log::{Layout, Reader};
 use authlog::runtime::Runtime;
 use authlog::service::erase::Eraser;
@@ -16,8 +16,12 @@ use tokio::task::block_in_place;
 
 use crate::on_both_databases;
 use crate::story::tell;
+use crate::support::second_connection::SecondConnection;
 use crate::support::{Backend, TestDatabase};
 use crate::world::{World, all_names, context, execute, layout, tables};
+
+/// What PostgreSQL knows the right to rebuild by.
+const TURN: i64 = 0x6175_7468_6c6f_6701;
 
 fn sets(layout: &Layout) -> Vec<i64> {
     TABLES.iter().map(|table| layout.set_of(table.name)).collect()
@@ -151,6 +155,62 @@ async fn an_audit_trail_that_was_set_aside_is_whole_after_a_rebuild(backend: Bac
     assert!(!mended.is_aside("audit"));
 }
 
+/// The tables that are in force, and no others.
+async fn live_tables(database: &TestDatabase) -> Vec<String> {
+    let layout = layout(database).await;
+    let mut names: Vec<_> =
+        TABLES.iter().map(|table| format!("{}_{}", table.name, layout.set_of(table.name))).collect();
+    names.sort();
+    names
+}
+
+async fn what_a_cut_off_rebuild_has_left_goes_with_the_next_erasure_and_at_the_next_start(backend: Backend) {
+    let mut world = World::new(backend).await;
+    let cast = tell(&world).await;
+    let live = live_tables(&world.database).await;
+    for (copy, of) in [("users_2", "users_1"), ("sessions_7", "sessions_1")] {
+        execute(&world.database, &format!("CREATE TABLE {copy} AS SELECT * FROM {of}")).await.unwrap();
+    }
+    let erased = world.service().erase_user(&context(), Eraser::Operator, cast.bob).await.unwrap();
+    assert!(erased.wiped);
+    assert_eq!(existing_tables(&world.database).await, live);
+
+    world.close().await;
+    execute(&world.database, "CREATE TABLE users_2 AS SELECT * FROM users_1").await.unwrap();
+    world.open().await;
+    assert_eq!(existing_tables(&world.database).await, live);
+    world.close().await;
+}
+
+async fn an_erasure_beside_a_rebuild_is_whole_when_the_rebuild_has_ended(backend: Backend) {
+    let world = World::new(backend).await;
+    let cast = tell(&world).await;
+    let (service, once) = (world.service(), Once::new());
+    // After the first page, which Bob is in.
+    let erase_bob = |_| {
+        let erasing = async { service.erase_user(&context(), Eraser::Operator, cast.bob).await.unwrap() };
+        once.call_once(|| {
+            let erased = block_in_place(|| Handle::current().block_on(erasing));
+            assert!(!erased.wiped, "the half-made tables hold him");
+        });
+    };
+    service.log.rebuild(&all_names(), Pace::InTurns, &erase_bob).await.unwrap();
+    assert!(once.is_completed());
+    assert_eq!(existing_tables(&world.database).await, live_tables(&world.database).await);
+    let rows = format!("{:?}", tables(&world.database).await);
+    let mut holdings = vec![("the tables".to_owned(), rows.into_bytes())];
+    if backend == Backend::Sqlite {
+        let files = std::fs::read_dir(world.database.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.is_file());
+        holdings.extend(files.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())));
+    }
+    for (name, bytes) in holdings {
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("bob@example.com") && !text.contains("Robert"), "{name}");
+    }
+    assert!(service.log.wipe_remains().await.unwrap());
+}
+
 async fn a_read_model_that_there_is_not_cannot_be_rebuilt(backend: Backend) {
     let world = World::new(backend).await;
     let (keyring, hasher) = world.keys();
@@ -165,6 +225,8 @@ on_both_databases!(
     tables_of_another_version_are_rebuilt_at_start_and_the_others_stay,
     what_a_destroyed_key_had_sealed_is_in_no_rebuilt_table,
     an_audit_trail_that_was_set_aside_is_whole_after_a_rebuild,
+    what_a_cut_off_rebuild_has_left_goes_with_the_next_erasure_and_at_the_next_start,
+    an_erasure_beside_a_rebuild_is_whole_when_the_rebuild_has_ended,
     a_read_model_that_there_is_not_cannot_be_rebuilt,
 );
 
@@ -241,4 +303,32 @@ async fn somebody_erased_while_a_rebuild_runs_is_in_none_of_its_tables() {
     }
     rebuild(&world.database.location, &keyring, &hasher, &names).await.unwrap();
     assert_eq!(tables(&world.database).await, rebuilt);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_is_asked_for_beside_another_is_told_who_is_at_it() {
+    let world = World::new(Backend::Postgres).await;
+    let (keyring, hasher) = world.keys();
+    let mut other = SecondConnection::open(&world.database).await;
+    other.run("SET application_name = 'somebody else'").await;
+    other.run(&format!("SELECT pg_advisory_lock({TURN})")).await;
+    let refused = rebuild(&world.database.location, &keyring, &hasher, &["users"]).await;
+    assert!(matches!(&refused, Err(RebuildError::Elsewhere(who)) if who.starts_with("somebody else, ")), "{refused:?}");
+    other.run(&format!("SELECT pg_advisory_unlock({TURN})")).await;
+    rebuild(&world.database.location, &keyring, &hasher, &["users"]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_freezes_while_it_rebuilds_loses_its_turn() {
+    let world = World::new(Backend::Postgres).await;
+    let (keyring, hasher) = world.keys();
+    execute(&world.database, "CREATE TABLE limits (idle TEXT)").await.unwrap();
+    let look = "CREATE FUNCTION look() RETURNS event_trigger LANGUAGE plpgsql AS \
+                $$ BEGIN INSERT INTO limits VALUES (current_setting('idle_session_timeout')); END $$";
+    execute(&world.database, look).await.unwrap();
+    let trigger = "CREATE EVENT TRIGGER look ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION look()";
+    execute(&world.database, trigger).await.unwrap();
+    rebuild(&world.database.location, &keyring, &hasher, &["users"]).await.unwrap();
+    let limits = world.service().log.read().database().texts("SELECT DISTINCT idle FROM limits", &[]).await.unwrap();
+    assert_eq!(limits, ["1min"]);
 }

@@ -70,7 +70,7 @@ async fn setup_that_is_restarted(world: &World) {
     assert_eq!(world.service().setup_status().await.unwrap().state, SetupState::Uninitialized);
 }
 
-async fn setup_to_its_end(world: &World) -> Caller {
+pub async fn setup_to_its_end(world: &World) -> Caller {
     let token = open_setup(world, Some("alice")).await;
     register(world, &token, "alice").await;
     let caller = setup_caller(world, &token).await;
