@@ -8,6 +8,7 @@ mod looking_back;
 mod machine;
 mod model;
 mod rebuild;
+mod remains;
 mod story;
 #[path = "../support/mod.rs"]
 mod support;
