@@ -279,9 +279,8 @@ fn without_line(text: &str, number: usize) -> String {
 /// The line of this number with a leaf hash that is not its own.
 fn with_another_hash(text: &str, number: usize) -> String {
     let lines = text.split_inclusive('\n').enumerate();
-    let change = |(at, line): (usize, &str)| match at == number {
-        true => line.replacen("\"leaf_hash\":\"", "\"leaf_hash\":\"0", 1),
-        false => line.to_owned(),
+    let change = |(at, line): (usize, &str)| {
+        if at == number { line.replacen("\"leaf_hash\":\"", "\"leaf_hash\":\"0", 1) } else { line.to_owned() }
     };
     lines.map(change).collect()
 }
