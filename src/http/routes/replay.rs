@@ -10,6 +10,9 @@ use crate::http::{Json, PathId, Query};
 use crate::replay::{Moment, OneStream, Shown, Why};
 use crate::service::looking_back::Compared;
 
+/// Bytes of a stream's id at most.
+const MAX_ID_BYTES: usize = 64;
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct MomentQuery {
@@ -45,7 +48,12 @@ impl StreamQuery {
     pub(super) fn stream(&self) -> Result<Option<StreamId>, ApiError> {
         let parse = |text: &String| {
             let unknown = "`stream` is TYPE/ID, with TYPE one of setup, session, user, api_token, identity_provider.";
-            text.parse::<StreamId>().map_err(|_| ApiError::invalid_input(unknown))
+            let stream = text.parse::<StreamId>().ok();
+            // A zero byte is no text to PostgreSQL, and no id is long or has control characters.
+            let may_be = |stream: &StreamId| {
+                stream.aggregate_id.len() <= MAX_ID_BYTES && !stream.aggregate_id.chars().any(char::is_control)
+            };
+            stream.filter(may_be).ok_or_else(|| ApiError::invalid_input(unknown))
         };
         self.stream.as_ref().map(parse).transpose()
     }
