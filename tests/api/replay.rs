@@ -87,7 +87,7 @@ async fn a_moment_that_there_is_not_is_refused(backend: Backend) {
     {
         house.get("owner", &format!("/v1/replay/diff?{query}")).await.refused(400, "invalid_input");
     }
-    for stream in ["user", "user/", "dream/x", ""] {
+    for stream in ["user", "user/", "dream/x", "", "user/%00", "user/a%0Ab"] {
         house.get("owner", &format!("/v1/replay?stream={stream}")).await.refused(400, "invalid_input");
     }
     // What could be a stream and is none is not there, and so is what was none yet.
