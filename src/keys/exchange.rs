@@ -137,18 +137,18 @@ mod tests {
                 .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
                 .collect()
         }
+    }
 
-        fn id_of(&self, source: &MasterKeySource) -> MasterKeyId {
-            MasterKey::load(source, false).unwrap().id()
-        }
+    fn id_of(source: &MasterKeySource) -> MasterKeyId {
+        MasterKey::load(source, false).unwrap().id()
     }
 
     #[test]
     fn the_next_key_takes_the_place_of_the_present_one_which_is_kept() {
         let prepared = Prepared::new();
         let Exchanged::Kept(old) = put_in_place(&prepared.source, &prepared.next).unwrap() else { panic!() };
-        assert_eq!(prepared.id_of(&prepared.source), prepared.next);
-        assert_eq!(prepared.id_of(&MasterKeySource::File(old)), prepared.present);
+        assert_eq!(id_of(&prepared.source), prepared.next);
+        assert_eq!(id_of(&MasterKeySource::File(old)), prepared.present);
         assert_eq!(prepared.files().len(), 2);
         assert_eq!(put_in_place(&prepared.source, &prepared.next).unwrap(), Exchanged::Already);
     }

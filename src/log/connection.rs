@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::dialect::Dialect;
 use super::head::Head;
+use super::patience::Patience;
 use super::sqlite::{self, SQLITE_BUSY_TIMEOUT, SqliteThread};
 
 /// A statement may run so long before PostgreSQL ends it.
@@ -31,7 +32,7 @@ pub enum WriteTarget {
 #[derive(Debug)]
 pub enum WriteConnection {
     Sqlite(SqliteThread),
-    Postgres(PgConnection),
+    Postgres(PgConnection, Patience),
 }
 
 /// A statement with all it needs to run.
@@ -103,6 +104,25 @@ impl Statement {
             Arguments::Json(json) => connection.prepare_cached(&self.sql)?.execute([json]).map(drop),
             Arguments::Rows(rows) => sqlite::run_rows(connection, &self.sql, rows),
             Arguments::Columns(_) | Arguments::Copy(_) => Err(rusqlite::Error::InvalidQuery),
+        }
+    }
+
+    async fn run_on_postgres(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        match self.arguments {
+            Arguments::Json(json) => sqlx::query(&self.sql).bind(json).execute(connection).await.map(drop),
+            Arguments::Columns(columns) => {
+                let query = columns.into_iter().fold(sqlx::query(&self.sql), |query, column| match column {
+                    ColumnValues::Texts(texts) => query.bind(texts),
+                    ColumnValues::Integers(integers) => query.bind(integers),
+                });
+                query.execute(connection).await.map(drop)
+            }
+            Arguments::Rows(_) => Err(sqlx::Error::Protocol("rows one by one are for SQLite".to_owned())),
+            Arguments::Copy(rows) => {
+                let mut copy = connection.copy_in_raw(&self.sql).await?;
+                copy.send(copy_text(&rows).into_bytes()).await?;
+                copy.finish().await.map(drop)
+            }
         }
     }
 }
@@ -212,7 +232,8 @@ impl WriteTarget {
                 // Whoever writes looks rows up by their keys. A plan that was made while a table was small, and is kept, would
                 // read the whole of it ever after; and what may not be scanned looks dear enough to be compiled.
                 let options = PgConnectOptions::clone(options).options([("enable_seqscan", "off"), ("jit", "off")]);
-                options.connect().await.map(WriteConnection::Postgres)
+                let connection = Patience::WHILE_CONNECTING.wait(options.connect()).await?;
+                Ok(WriteConnection::Postgres(connection, Patience::USUAL))
             }
         }
     }
@@ -273,8 +294,8 @@ impl WriteConnection {
                 connection.call(begun).await?
             }
             // One message, two statements: what comes after them sees what the last holder of the head has committed.
-            Self::Postgres(connection) => {
-                let rows = connection.fetch_all(format!("{begin}; {lock_head}").as_str()).await?;
+            Self::Postgres(connection, patience) => {
+                let rows = patience.wait(connection.fetch_all(format!("{begin}; {lock_head}").as_str())).await?;
                 rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?
             }
         };
@@ -287,14 +308,14 @@ impl WriteConnection {
                    AND application_name LIKE 'authlog %' AND application_name <> current_setting('application_name'))::text";
         match self {
             Self::Sqlite(_) => Ok(false),
-            Self::Postgres(_) => Ok(self.texts(sql, None).await? == ["true"]),
+            Self::Postgres(..) => Ok(self.texts(sql, None).await? == ["true"]),
         }
     }
 
     fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
-            Self::Postgres(_) => Dialect::Postgres,
+            Self::Postgres(..) => Dialect::Postgres,
         }
     }
 
@@ -306,6 +327,13 @@ impl WriteConnection {
         self.simple("ROLLBACK").await
     }
 
+    /// Statements on PostgreSQL may take as long as they need, from here on.
+    pub async fn take_all_the_time(&mut self) -> sqlx::Result<()> {
+        let Self::Postgres(_, patience) = self else { return Ok(()) };
+        *patience = Patience::ENDLESS;
+        self.simple("SET statement_timeout = 0").await
+    }
+
     /// Runs statements without arguments.
     pub async fn simple(&mut self, sql: &str) -> sqlx::Result<()> {
         match self {
@@ -313,7 +341,7 @@ impl WriteConnection {
                 let sql = sql.to_owned();
                 connection.call(move |connection| connection.execute_batch(&sql)).await
             }
-            Self::Postgres(connection) => connection.execute(sql).await.map(drop),
+            Self::Postgres(connection, patience) => patience.wait(connection.execute(sql)).await.map(drop),
         }
     }
 
@@ -324,7 +352,9 @@ impl WriteConnection {
                 let sql = sql.to_owned();
                 connection.call(move |connection| Ok(connection.execute(&sql, [])? as u64)).await
             }
-            Self::Postgres(connection) => connection.execute(sql).await.map(|done| done.rows_affected()),
+            Self::Postgres(connection, patience) => {
+                patience.wait(connection.execute(sql)).await.map(|done| done.rows_affected())
+            }
         }
     }
 
@@ -335,8 +365,9 @@ impl WriteConnection {
                 let (sql, json) = (sql.to_owned(), json.to_owned());
                 connection.call(move |connection| Ok(connection.prepare_cached(&sql)?.execute([json])? as u64)).await
             }
-            Self::Postgres(connection) => {
-                sqlx::query(sql).bind(json).execute(connection).await.map(|done| done.rows_affected())
+            Self::Postgres(connection, patience) => {
+                let done = patience.wait(sqlx::query(sql).bind(json).execute(connection)).await;
+                done.map(|done| done.rows_affected())
             }
         }
     }
@@ -353,28 +384,9 @@ impl WriteConnection {
                 };
                 connection.call(all).await
             }
-            Self::Postgres(connection) => {
-                for Statement { sql, arguments } in statements {
-                    match arguments {
-                        Arguments::Json(json) => {
-                            sqlx::query(&sql).bind(json).execute(&mut *connection).await?;
-                        }
-                        Arguments::Columns(columns) => {
-                            let query = columns.into_iter().fold(sqlx::query(&sql), |query, column| match column {
-                                ColumnValues::Texts(texts) => query.bind(texts),
-                                ColumnValues::Integers(integers) => query.bind(integers),
-                            });
-                            query.execute(&mut *connection).await?;
-                        }
-                        Arguments::Rows(_) => {
-                            return Err(sqlx::Error::Protocol("rows one by one are for SQLite".to_owned()));
-                        }
-                        Arguments::Copy(rows) => {
-                            let mut copy = connection.copy_in_raw(&sql).await?;
-                            copy.send(copy_text(&rows).into_bytes()).await?;
-                            copy.finish().await?;
-                        }
-                    }
+            Self::Postgres(connection, patience) => {
+                for statement in statements {
+                    patience.wait(statement.run_on_postgres(connection)).await?;
                 }
                 Ok(())
             }
@@ -397,7 +409,7 @@ impl WriteConnection {
     /// Chooses whether SQLite overwrites what is deleted, from here on.
     pub async fn overwrite_deleted(&mut self, overwrite: Overwrite) -> sqlx::Result<()> {
         match (&self, overwrite) {
-            (Self::Postgres(_), _) => Ok(()),
+            (Self::Postgres(..), _) => Ok(()),
             (Self::Sqlite(_), Overwrite::Always) => self.simple("PRAGMA secure_delete = ON").await,
             (Self::Sqlite(_), Overwrite::WhereFree) => self.simple("PRAGMA secure_delete = FAST").await,
         }
@@ -407,7 +419,7 @@ impl WriteConnection {
     pub async fn keep_more_pages(&mut self) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(connection) => connection.call(sqlite::keep_more_pages).await,
-            Self::Postgres(_) => Ok(()),
+            Self::Postgres(..) => Ok(()),
         }
     }
 
@@ -415,7 +427,7 @@ impl WriteConnection {
     pub async fn leave_write_ahead_pages(&mut self) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(_) => self.simple("PRAGMA wal_autocheckpoint = 0").await,
-            Self::Postgres(_) => Ok(()),
+            Self::Postgres(..) => Ok(()),
         }
     }
 
@@ -423,7 +435,7 @@ impl WriteConnection {
     pub async fn move_write_ahead_pages(&mut self) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(_) => self.simple("PRAGMA wal_checkpoint(PASSIVE)").await,
-            Self::Postgres(_) => Ok(()),
+            Self::Postgres(..) => Ok(()),
         }
     }
 
@@ -432,7 +444,7 @@ impl WriteConnection {
     pub async fn empty_write_ahead_file(&mut self) -> sqlx::Result<bool> {
         match self {
             Self::Sqlite(connection) => connection.call(sqlite::empty_write_ahead_file).await,
-            Self::Postgres(_) => Ok(true),
+            Self::Postgres(..) => Ok(true),
         }
     }
 
@@ -443,11 +455,11 @@ impl WriteConnection {
                 let (sql, json) = (sql.to_owned(), json.map(str::to_owned));
                 connection.call(move |connection| sqlite::texts(connection, &sql, json.as_deref())).await
             }
-            Self::Postgres(connection) => {
+            Self::Postgres(connection, patience) => {
                 let query = sqlx::query_scalar(sql);
                 match json {
-                    Some(json) => query.bind(json).fetch_all(connection).await,
-                    None => query.fetch_all(connection).await,
+                    Some(json) => patience.wait(query.bind(json).fetch_all(connection)).await,
+                    None => patience.wait(query.fetch_all(connection)).await,
                 }
             }
         }
@@ -462,7 +474,7 @@ impl WriteConnection {
     pub async fn close(self) {
         match self {
             Self::Sqlite(connection) => connection.close().await,
-            Self::Postgres(connection) => drop(connection.close().await),
+            Self::Postgres(connection, patience) => drop(patience.wait(connection.close()).await),
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::connection::{postgres_options, sqlite_options};
 use super::dialect::Dialect;
+use super::patience::{Doubt, shows_life};
 
 /// Connections that read, a process.
 pub const SQLITE_READERS: u32 = 4;
@@ -71,7 +72,7 @@ pub struct Database {
 #[derive(Clone, Debug)]
 enum Pool {
     Sqlite(SqlitePool),
-    Postgres(PgPool),
+    Postgres(PgPool, Doubt),
 }
 
 /// An aggregate as its stream says, and the stream's version.
@@ -117,18 +118,27 @@ impl Database {
     /// # Errors
     /// When the URL is not one of PostgreSQL.
     pub fn postgres(url: &str, connections: u32) -> sqlx::Result<Self> {
+        let doubt = Doubt::default();
+        let returning = doubt.clone();
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(std::time::Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
+            // The pool's own test has no end on a silent network.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(shows_life(connection)))
+            .after_release(move |connection, _| {
+                let doubted = returning.is_there();
+                Box::pin(async move { if doubted { shows_life(connection).await } else { Ok(true) } })
+            })
             // An answer of several parts comes in their order as long as one process gives it.
             .connect_lazy_with(postgres_options(url)?.options([("max_parallel_workers_per_gather", "0")]));
-        Ok(Self::new(Pool::Postgres(pool)))
+        Ok(Self::new(Pool::Postgres(pool, doubt)))
     }
 
     pub fn dialect(&self) -> Dialect {
         match self.pool {
             Pool::Sqlite(_) => Dialect::Sqlite,
-            Pool::Postgres(_) => Dialect::Postgres,
+            Pool::Postgres(..) => Dialect::Postgres,
         }
     }
 
@@ -146,12 +156,12 @@ impl Database {
                 });
                 query.fetch_all(pool).await
             }
-            Pool::Postgres(pool) => {
+            Pool::Postgres(pool, doubt) => {
                 let query = args.iter().fold(sqlx::query_scalar(sql), |query, arg| match arg {
                     Arg::Text(text) => query.bind(text.clone()),
                     Arg::Integer(number) => query.bind(*number),
                 });
-                query.fetch_all(pool).await
+                doubt.wait(query.fetch_all(pool)).await?
             }
         }
     }
@@ -173,10 +183,11 @@ impl Database {
                 let store = PersistedEventStore::<_, A>::new_event_store(repository).with_upcasters(upcasters());
                 store.load_aggregate(id).await
             }
-            Pool::Postgres(pool) => {
+            Pool::Postgres(pool, doubt) => {
                 let repository = PostgresEventRepository::new(pool.clone());
                 let store = PersistedEventStore::<_, A>::new_event_store(repository).with_upcasters(upcasters());
-                store.load_aggregate(id).await
+                let loaded = doubt.wait(store.load_aggregate(id)).await;
+                loaded.map_err(|error| LoadError::Store(Arc::new(error)))?
             }
         };
         match context {
@@ -200,7 +211,7 @@ impl Database {
     pub async fn close(&self) {
         match &self.pool {
             Pool::Sqlite(pool) => pool.close().await,
-            Pool::Postgres(pool) => pool.close().await,
+            Pool::Postgres(pool, _) => pool.close().await,
         }
     }
 }

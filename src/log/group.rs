@@ -139,6 +139,7 @@ impl Group<'_> {
                 Err(GroupError::Audit(error))
             }
             Err(Unfinished::Before(error)) => Err(GroupError::Store(error)),
+            Err(Unfinished::Committing(error)) if found_no_room(&error) => Err(GroupError::Store(error)),
             Err(Unfinished::Committing(error)) => {
                 let position = self.head.position + 1;
                 Err(GroupError::CommitLost { position, unit: first.unit.id, outcomes, models, head, error })
@@ -281,6 +282,14 @@ pub(super) fn blames_the_data(error: &sqlx::Error) -> bool {
         Some(code) => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 19 | 20)),
         None => false,
     }
+}
+
+/// Whether SQLite found no room while it committed. It writes what makes a commit of it last of all, and with that flushes it: what
+/// found no room was not committed, and cannot be found after a crash. There is nothing to look up, which would only keep callers
+/// waiting for room.
+fn found_no_room(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().is_some_and(|code| code == "13")
 }
 
 /// Checks one unit against what the group has come to, and folds it. A refused unit leaves no trace.

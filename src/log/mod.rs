@@ -24,6 +24,7 @@ pub mod leaf;
 mod nodes;
 mod open;
 pub mod past;
+mod patience;
 pub mod pending;
 mod reader;
 pub mod rebuild;

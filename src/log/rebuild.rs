@@ -243,7 +243,7 @@ async fn take_turn(connection: &mut WriteConnection, patience: Option<Duration>)
     if matches!(connection, WriteConnection::Sqlite(_)) {
         return Ok(());
     }
-    connection.simple("SET statement_timeout = 0").await?;
+    connection.take_all_the_time().await?;
     connection.simple(&format!("SET idle_session_timeout = '{TURN_IDLE_SECONDS}s'")).await?;
     let (began_at, mut said) = (Instant::now(), None::<Instant>);
     while !try_turn(connection).await? {

@@ -250,7 +250,8 @@ pub async fn settle(location: &Location) -> Result<(), RestoreError> {
 async fn begun(target: &WriteTarget) -> sqlx::Result<WriteConnection> {
     let mut connection = target.connect().await?;
     if target.dialect() == Dialect::Postgres {
-        connection.simple("SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0").await?;
+        connection.take_all_the_time().await?;
+        connection.simple("SET idle_in_transaction_session_timeout = 0").await?;
     }
     Ok(connection)
 }

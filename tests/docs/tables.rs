@@ -161,6 +161,15 @@ fn what_the_page_on_the_log_says_of_the_writer_is_what_the_code_does() {
     ] {
         assert!(connection.contains(constant), "{constant} has changed: change docs/log.md and this test");
     }
+    let patience = read("src/log/patience.rs");
+    for constant in
+        ["ANSWER_TIMEOUT_SECONDS: u64 = STATEMENT_TIMEOUT_SECONDS + 2;", "CONNECT_TIMEOUT_SECONDS: u64 = 5;"]
+    {
+        assert!(
+            patience.contains(constant),
+            "{constant} has changed: change docs/log.md, docs/operations.md and this test"
+        );
+    }
     assert!(read("src/log/writer.rs").contains("LOOK_UP_SECONDS: u64 = 30;"), "change docs/log.md and this test");
 }
 
