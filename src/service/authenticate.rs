@@ -218,7 +218,7 @@ impl Service {
             return Err(session_expired().into());
         }
         if used == Use::Noted {
-            self.note_use(&row.id.to_string(), &session.last_seen, now, granularity).await?;
+            self.note_use(&row.id.to_string(), &session.last_seen, now, granularity).await;
         }
         Ok(Caller {
             role: user.role,
@@ -241,7 +241,7 @@ impl Service {
             return Err(expired.into());
         }
         if used == Use::Noted {
-            self.note_use(&row.id.to_string(), &token.last_seen, now, LAST_SEEN_GRANULARITY_SECONDS).await?;
+            self.note_use(&row.id.to_string(), &token.last_seen, now, LAST_SEEN_GRANULARITY_SECONDS).await;
         }
         let role = row.role.as_api_token_of(user.role);
         Ok(Caller { user, role, credential: Credential::ApiToken(row.id), session_opened_at: None })
@@ -306,16 +306,18 @@ impl Service {
         Ok(row.map_or(0, |row| row.session_epoch))
     }
 
-    async fn note_use(&self, id: &str, last_seen: &AtomicI64, now: UnixSeconds, granularity: i64) -> sqlx::Result<()> {
+    async fn note_use(&self, id: &str, last_seen: &AtomicI64, now: UnixSeconds, granularity: i64) {
         let before = last_seen.load(Ordering::Relaxed);
         if now.0 - before < granularity {
-            return Ok(());
+            return;
         }
         // One of the calls that come at once writes it down.
-        if last_seen.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.log.note_last_seen(id, now).await?;
+        if last_seen.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && let Err(error) = self.log.note_last_seen(id, now).await
+        {
+            // Whoever only reads must not fail because nothing can be written. The next use is written down in its turn.
+            tracing::warn!(%error, "the last use of a session or API token is not written down");
         }
-        Ok(())
     }
 }
 
