@@ -264,7 +264,7 @@ async fn take_turn(connection: &mut WriteConnection, patience: Option<Duration>)
 async fn try_turn(connection: &mut WriteConnection) -> sqlx::Result<bool> {
     match connection {
         WriteConnection::Sqlite(_) => Ok(true),
-        WriteConnection::Postgres(_) => {
+        WriteConnection::Postgres(..) => {
             Ok(connection.texts(&format!("SELECT pg_try_advisory_lock({TURN})::text"), None).await? == ["true"])
         }
     }
@@ -285,7 +285,7 @@ async fn holder(connection: &mut WriteConnection) -> sqlx::Result<String> {
 impl WriteConnection {
     /// At once, and not when the server notices that the connection has ended. An error means that it has.
     async fn give_up_turn(&mut self) {
-        if matches!(self, Self::Postgres(_)) {
+        if matches!(self, Self::Postgres(..)) {
             let _ = self.texts(&format!("SELECT pg_advisory_unlock({TURN})::text"), None).await;
         }
     }
