@@ -13,6 +13,7 @@ mod generate;
 mod guard;
 mod http;
 mod postgres;
+mod soak;
 mod steps;
 mod tools;
 mod walk;
@@ -25,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::guard::Guard;
-use crate::steps::StepName;
+use crate::steps::{Pace, StepName};
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
@@ -45,6 +46,9 @@ enum Command {
         /// List the steps instead of running them.
         #[arg(long)]
         list: bool,
+        /// Take the time that is wanted before a release: the soak runs for ten minutes instead of one.
+        #[arg(long)]
+        slow: bool,
     },
     /// Walk setup, sign-in and an invitation on an empty instance, over real HTTP.
     Demo {
@@ -63,6 +67,8 @@ enum Command {
     },
     /// Measure speed, memory, start and size, each beside its target.
     Bench(bench::BenchArgs),
+    /// Play with nodes, faults and load together, and check that every promise holds.
+    Soak(soak::SoakArgs),
     /// Make up the log of an instance that has run for months, in an empty directory or database.
     Generate(generate::GenerateArgs),
     /// Feed made-up input to everything that reads what strangers send, a minute each.
@@ -92,13 +98,14 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     let guard = Guard::start()?;
     let workspace = Workspace::find()?;
     match command {
-        Command::Test { list: true, .. } => steps::list(),
-        Command::Test { steps, list: false } => steps::run(&workspace, &guard, &steps)?,
+        Command::Test { list: true, slow, .. } => steps::list(Pace::new(slow)),
+        Command::Test { steps, list: false, slow } => steps::run(&workspace, &guard, &steps, Pace::new(slow))?,
         Command::Demo { once } => demo::run(&workspace, &guard, demo::Build::Alone, demo::End::new(once))?,
         Command::Postgres { print_url, command } => {
             return postgres::run(&guard, print_url, &command);
         }
         Command::Bench(args) => bench::run(&workspace, &guard, &args)?,
+        Command::Soak(args) => return soak::run(&workspace, &guard, &args),
         Command::Generate(args) => generate::run(&workspace, &guard, &args)?,
         Command::Fuzz(args) => return fuzz::run(&workspace, &guard, &args),
         Command::Audit => {

@@ -4,16 +4,18 @@
 mod account;
 mod binaries;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use account::Account;
 use binaries::Binaries;
+use serde_json::{Value, json};
 
 use crate::failure::{Failure, While};
 use crate::guard::{Folder, Guard, StopSignal, Ward, wait_until};
@@ -43,13 +45,48 @@ impl<'g> Cluster<'g> {
         let maker = Maker { guard, binaries: &binaries, account, folder: &folder.path };
         maker.initialize(&password)?;
         let (server, port) = maker.serve_on_a_free_port()?;
-        Ok(Self {
-            server,
-            url: format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres"),
-            version: binaries.version,
-            _folder: folder,
-        })
+        Ok(Self { server, url: url(&password, port), version: binaries.version, _folder: folder })
     }
+}
+
+/// A cluster that is made and not served: somebody else starts its server, ends it and starts it again. Dropping it removes the
+/// folder.
+pub(crate) struct Unserved<'g> {
+    /// How it is started, as JSON.
+    pub(crate) how: Value,
+    _folder: Folder<'g>,
+}
+
+impl<'g> Unserved<'g> {
+    pub(crate) fn make(guard: &'g Guard) -> Result<Self, Failure> {
+        let binaries = Binaries::find_or_install(guard)?;
+        let account = Account::choose()?;
+        let folder = guard.folder("postgres")?;
+        account.own(&folder.path)?;
+        let password = random_hex()?;
+        let maker = Maker { guard, binaries: &binaries, account, folder: &folder.path };
+        maker.initialize(&password)?;
+        let port = lasting_port()?;
+        let command = maker.server(port);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let environment = command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+        let (user, group) = account.ids().unzip();
+        let how = json!({
+            "command": words.map(|word| word.to_string_lossy()).collect::<Vec<_>>(),
+            "environment": environment.collect::<BTreeMap<_, _>>(),
+            "folder": folder.path,
+            "user": user,
+            "group": group,
+            "url": url(&password, port),
+            "state_file": maker.state_file(),
+            "log_file": maker.log_file(),
+        });
+        Ok(Self { how, _folder: folder })
+    }
+}
+
+fn url(password: &str, port: u16) -> String {
+    format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres")
 }
 
 /// What every step of making a cluster needs.
@@ -97,24 +134,11 @@ impl<'g> Maker<'g, '_> {
     fn serve(&self, port: u16) -> Result<Ward<'g>, Failure> {
         let log = File::create(self.log_file()).while_doing("making the cluster's log")?;
         let second = log.try_clone().while_doing("making the cluster's log")?;
-        let data = self.folder.join("data");
-        let socket_folder = self.folder.join("socket");
-        let mut command = self.command("postgres");
-        command.arg("-D").arg(&data).arg("-k").arg(socket_folder);
-        command.args(["-p", &port.to_string()]);
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "fsync=on",
-            "synchronous_commit=on",
-            "full_page_writes=on",
-            "max_connections=300",
-        ] {
-            command.args(["-c", setting]);
-        }
+        let mut command = self.server(port);
         command.stdout(log).stderr(second);
         let mut server = self.guard.spawn(&mut command, StopSignal::Interrupt)?;
         // What pg_ctl itself waits for: the eighth line is the server's state.
-        let state = data.join("postmaster.pid");
+        let state = self.state_file();
         wait_until("PostgreSQL", STARTS_WITHIN, || {
             if let Some(status) = server.ended()? {
                 return Err(Failure::new(format!("PostgreSQL ended at once with {status}")));
@@ -125,6 +149,22 @@ impl<'g> Maker<'g, '_> {
         Ok(server)
     }
 
+    fn server(&self, port: u16) -> Command {
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.folder.join("data")).arg("-k").arg(self.folder.join("socket"));
+        command.args(["-p", &port.to_string()]);
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "fsync=on",
+            "synchronous_commit=on",
+            "full_page_writes=on",
+            "max_connections=300",
+        ] {
+            command.args(["-c", setting]);
+        }
+        command
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.folder.join(program));
         // Nobody's PGDATA, PGPORT or language may reach the cluster.
@@ -133,7 +173,11 @@ impl<'g> Maker<'g, '_> {
         command
     }
 
-    fn log_file(&self) -> std::path::PathBuf {
+    fn state_file(&self) -> PathBuf {
+        self.folder.join("data/postmaster.pid")
+    }
+
+    fn log_file(&self) -> PathBuf {
         self.folder.join("server.log")
     }
 
@@ -171,6 +215,15 @@ pub(crate) fn free_port() -> Result<u16, Failure> {
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
         .while_doing("looking for a free port")
+}
+
+/// The same for a server that will be down for a moment: below those that the system gives to whoever connects meanwhile.
+fn lasting_port() -> Result<u16, Failure> {
+    let start = 15_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
+    let mut ports = start..start + 1_000;
+    ports
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or_else(|| Failure::new(format!("no port is free from {start} on")))
 }
 
 fn random_hex() -> Result<String, Failure> {

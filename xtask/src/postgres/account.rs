@@ -47,6 +47,14 @@ impl Account {
         }
     }
 
+    /// User and group, if they are not our own.
+    pub(crate) fn ids(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Own => None,
+            Self::Other { user, group } => Some((user, group)),
+        }
+    }
+
     /// Makes the command's process the account's; supplementary groups are left behind.
     pub(crate) fn take_on(self, command: &mut Command) {
         if let Self::Other { user, group } = self {
