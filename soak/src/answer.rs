@@ -145,7 +145,6 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use history::{Key, Op, Role};
     use reqwest::StatusCode;
     use reqwest::header::{HeaderMap, HeaderValue};
     use serde_json::{Value, json};

@@ -1,5 +1,6 @@
 //! One `authlog serve`: started, waited for, killed, stopped as it is and continued.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -42,6 +43,16 @@ pub(crate) enum NotStarted {
     Ended(ExitStatus),
     Hangs,
     Io(std::io::Error),
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(status) => write!(f, "it ended with {status}"),
+            Self::Hangs => write!(f, "it does not say that it listens"),
+            Self::Io(error) => write!(f, "{error}"),
+        }
+    }
 }
 
 /// The program with none of our own settings.

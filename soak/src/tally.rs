@@ -53,6 +53,8 @@ struct Counts {
     codes: BTreeMap<String, u64>,
     faults: BTreeMap<(Kind, &'static str), u64>,
     checks: BTreeMap<Promise, u64>,
+    /// Objects on which the search for an order gave up.
+    gave_up: u64,
     broken: Vec<String>,
     broken_count: u64,
     rounds: u64,
@@ -131,6 +133,10 @@ impl Tally {
         self.counts().rounds += 1;
     }
 
+    pub(crate) fn gave_up(&self) {
+        self.counts().gave_up += 1;
+    }
+
     pub(crate) fn lost(&self, what: String) {
         self.counts().lost += 1;
         self.broken(Promise::NothingLost, what);
@@ -188,6 +194,7 @@ impl Tally {
             "events": counts.events,
             "faults": faults,
             "errors": counts.codes,
+            "gave_up": counts.gave_up,
             "lost": counts.lost,
             "doubled": counts.doubled,
             "promises_checked": promises,
@@ -215,6 +222,7 @@ impl Tally {
         lines.extend(counts.codes.iter().map(|(code, count)| format!("    {count:>8}  {code}")));
         lines.push("promises checked".to_owned());
         lines.extend(counts.checks.iter().map(|(promise, times)| format!("    {times:>8}  {}", promise.words())));
+        lines.push(format!("{:<10} {:>9}  (objects with too many orders to search)", "gave up", counts.gave_up));
         lines.push(format!("{:<10} {:>9}", "lost", counts.lost));
         lines.push(format!("{:<10} {:>9}", "doubled", counts.doubled));
         lines.push(format!("{:<10} {:>9}", "broken", counts.broken_count));

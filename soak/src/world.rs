@@ -1,6 +1,6 @@
 //! What the players of one instance share: where its nodes are, who its provider is, what was acknowledged.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use devidp::{DevIdp, Fault};
-use history::Recorder;
+use history::{Object, Recorder};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -56,6 +56,8 @@ pub(crate) struct World {
     /// What callers were told, to be put in an order.
     pub(crate) recorder: Recorder,
     judged: AtomicUsize,
+    /// On which the search for an order gave up.
+    unjudged: Mutex<BTreeSet<Object>>,
     /// Whether the present round goes on.
     pub(crate) goes_on: watch::Sender<bool>,
 }
@@ -91,6 +93,7 @@ impl World {
             callers: AtomicU32::new(0),
             recorder: Recorder::new(),
             judged: AtomicUsize::new(0),
+            unjudged: Mutex::default(),
             goes_on: watch::channel(false).0,
         })
     }
@@ -120,8 +123,21 @@ impl World {
 
     /// So many calls of this world have an order by now.
     pub(crate) fn judged(&self, calls: usize) {
-        let before = self.judged.swap(calls, Ordering::Relaxed);
+        let before = self.judged.fetch_max(calls, Ordering::Relaxed);
         self.tally.checked_many(Promise::Linearizable, calls.saturating_sub(before));
+    }
+
+    pub(crate) fn is_unjudged(&self, object: Object) -> bool {
+        lock(&self.unjudged).contains(&object)
+    }
+
+    /// The search gave up on this object, and will not be asked about it again.
+    pub(crate) fn leave_unjudged(&self, object: Object) {
+        // Its calls are forgotten whatever the answer is, and it is the same one.
+        let _known = self.recorder.retire(object);
+        if lock(&self.unjudged).insert(object) {
+            self.tally.gave_up();
+        }
     }
 
     pub(crate) fn next_caller(&self) -> u32 {

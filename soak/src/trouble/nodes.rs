@@ -77,7 +77,7 @@ impl Nodes {
                     tokio::time::sleep(STARTS_AGAIN_AFTER).await;
                 }
                 Err(why) => {
-                    let what = format!("node {node} does not start: {why:?}");
+                    let what = format!("node {node} does not start: {why}");
                     return self.world.tally.broken(Promise::RecoversByItself, what);
                 }
             }
@@ -123,17 +123,16 @@ impl Nodes {
         self.look_after_all().await;
         for node in 0..self.running.len() {
             let end = Instant::now() + RECOVERS_WITHIN;
-            let mut last = "no answer".to_owned();
             loop {
                 self.world.tally.checked(Promise::RecoversByItself);
                 let base = self.world.base(node).unwrap_or_default();
-                match http.get(format!("{base}/readyz")).send().await {
+                let told = match http.get(format!("{base}/readyz")).send().await {
                     Ok(answer) if answer.status() == 200 => break,
-                    Ok(answer) => last = format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()),
-                    Err(error) => last = error.to_string(),
-                }
+                    Ok(answer) => format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()),
+                    Err(error) => error.to_string(),
+                };
                 if Instant::now() > end {
-                    let what = format!("node {node} is not ready {RECOVERS_WITHIN:?} after all was well again: {last}");
+                    let what = format!("node {node} is not ready {RECOVERS_WITHIN:?} after all was well again: {told}");
                     self.world.tally.broken(Promise::RecoversByItself, what);
                     break;
                 }
