@@ -34,6 +34,9 @@ const ASKED_AT_REST: usize = 60;
 /// Whoever is stopped in mid-call finishes within this.
 const COMES_TO_REST: Duration = Duration::from_secs(1);
 
+/// Setup that nothing disturbs takes a second or two.
+const SETUP_AT_REST: Duration = Duration::from_secs(60);
+
 /// What all of it is played with.
 #[derive(Clone)]
 pub(crate) struct Game {
@@ -138,11 +141,10 @@ impl Stage {
             }
             (self, database) = self.round(game, database, round).await?;
         }
-        self.nodes.end().await;
         if self.world.owner.get().is_none() && !game.tally.is_broken() {
-            let what = format!("{}: setup was not done at the end of an era", self.name);
-            game.tally.broken(Promise::RecoversByItself, what);
+            self.finish_setup(game).await?;
         }
+        self.nodes.end().await;
         if game.tally.is_broken() {
             self.keep(game, database.as_ref())?;
         } else {
@@ -189,6 +191,20 @@ impl Stage {
             fs::write(folder.join("events.jsonl"), printed)?;
         }
         Ok((Self { name, folder, world, nodes, people }, database))
+    }
+
+    /// What faults, or the end of the run, kept from being done is done at rest.
+    async fn finish_setup(&self, game: &Game) -> Result<(), Failure> {
+        let mut operator = Caller::new(&self.world, &format!("{} latecomer", self.name), game.seed)?.who_waits();
+        self.world.goes_on.send_replace(true);
+        let owner = tokio::time::timeout(SETUP_AT_REST, setup::set_up(&mut operator)).await;
+        self.world.goes_on.send_replace(false);
+        game.tally.checked(Promise::RecoversByItself);
+        if !matches!(owner, Ok(Some(_))) {
+            let what = format!("{}: setup is not done {SETUP_AT_REST:?} after all was well again", self.name);
+            game.tally.broken(Promise::RecoversByItself, what);
+        }
+        Ok(())
     }
 
     /// Keeps all that was written about a broken promise.
