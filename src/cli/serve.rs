@@ -58,10 +58,12 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     background.spawn(keep_lease(runtime.service.clone(), stop.clone()));
     background.close();
 
+    // Before anybody is told that it listens: who is told may ask it to stop in the same moment.
+    let asked = asked_to_stop()?;
     note(&format!("authlog {} listens on http://{address}", env!("CARGO_PKG_VERSION")));
     say_how_to_begin(&runtime.service).await;
     let router = http::router(runtime.service.clone(), &state);
-    let (log, asked) = (runtime.service.log.clone(), asked_to_stop()?);
+    let log = runtime.service.log.clone();
     let stopping = async move {
         tokio::select! {
             () = asked => {}
