@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::guard::Guard;
-use crate::steps::{Pace, StepName};
+use crate::steps::StepName;
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
@@ -46,9 +46,6 @@ enum Command {
         /// List the steps instead of running them.
         #[arg(long)]
         list: bool,
-        /// Take the time that is wanted before a release: the soak runs for ten minutes instead of one.
-        #[arg(long)]
-        slow: bool,
     },
     /// Walk setup, sign-in and an invitation on an empty instance, over real HTTP.
     Demo {
@@ -98,8 +95,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     let guard = Guard::start()?;
     let workspace = Workspace::find()?;
     match command {
-        Command::Test { list: true, slow, .. } => steps::list(Pace::new(slow)),
-        Command::Test { steps, list: false, slow } => steps::run(&workspace, &guard, &steps, Pace::new(slow))?,
+        Command::Test { list: true, .. } => steps::list(),
+        Command::Test { steps, list: false } => steps::run(&workspace, &guard, &steps)?,
         Command::Demo { once } => demo::run(&workspace, &guard, demo::Build::Alone, demo::End::new(once))?,
         Command::Postgres { print_url, command } => {
             return postgres::run(&guard, print_url, &command);

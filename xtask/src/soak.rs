@@ -17,7 +17,7 @@ use crate::workspace::Workspace;
 const BROKEN: u8 = 3;
 
 /// What `cargo xtask soak` takes.
-#[derive(Args, Clone)]
+#[derive(Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask soak --minutes 10\n  cargo xtask soak --minutes 60 --json > soak.json\n  cargo xtask soak --minutes 1 --seed 42\n\nExit codes: 0 every promise held, 1 the soak could not go on, 3 a promise was broken: what shows why is kept in a folder under target/soak that the last line names."
 )]
@@ -39,13 +39,6 @@ pub(crate) struct SoakArgs {
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|_| "a number of minutes".to_owned())?;
     if minutes > 0.0 && minutes <= 10_000.0 { Ok(minutes) } else { Err("more than 0, at most 10000".to_owned()) }
-}
-
-impl SoakArgs {
-    /// As a step of `cargo xtask test`.
-    pub(crate) fn for_minutes(minutes: f64) -> Self {
-        Self { minutes, seed: None, json: false, plant: None }
-    }
 }
 
 pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &SoakArgs) -> Result<ExitCode, Failure> {
@@ -76,12 +69,4 @@ pub(crate) fn run(workspace: &Workspace, guard: &Guard, args: &SoakArgs) -> Resu
         Some(code @ (0 | BROKEN)) => Ok(ExitCode::from(code)),
         _ => Err(Failure::new(format!("the soak ended with {status}"))),
     }
-}
-
-/// A step of `cargo xtask test`: a broken promise is a failure.
-pub(crate) fn run_step(workspace: &Workspace, guard: &Guard, minutes: f64) -> Result<String, Failure> {
-    if run(workspace, guard, &SoakArgs::for_minutes(minutes))? == ExitCode::SUCCESS {
-        return Ok(format!("{minutes} min"));
-    }
-    Err(Failure::new("a promise was broken"))
 }

@@ -10,7 +10,6 @@ use crate::demo;
 use crate::failure::{Failure, While};
 use crate::guard::Guard;
 use crate::postgres::{self, Cluster};
-use crate::soak;
 use crate::tools::{self, CARGO_DENY, CARGO_NEXTEST};
 use crate::workspace::Workspace;
 
@@ -31,8 +30,6 @@ pub(crate) enum StepName {
     Postgres,
     /// cargo nextest, every case on SQLite and on PostgreSQL
     Tests,
-    /// cargo xtask soak: nodes, faults and load together
-    Soak,
     /// The examples in doc comments
     Doctests,
     /// cargo xtask demo --once
@@ -52,54 +49,22 @@ impl StepName {
     }
 }
 
-/// How much time is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    Usual,
-    /// `--slow`.
-    Slow,
-}
-
-impl Pace {
-    pub(crate) fn new(slow: bool) -> Self {
-        if slow { Self::Slow } else { Self::Usual }
-    }
-
-    fn soak_minutes(self) -> u8 {
-        match self {
-            Self::Usual => 1,
-            Self::Slow => 10,
-        }
-    }
-
-    /// What a step is about, with the time it takes if that is a matter of pace.
-    fn about(self, step: StepName) -> String {
-        match step {
-            StepName::Soak => format!("{}, for {} min", step.about(), self.soak_minutes()),
-            _ => step.about(),
-        }
-    }
-}
-
-pub(crate) fn list(pace: Pace) {
+pub(crate) fn list() {
     for step in StepName::value_variants() {
-        println!("{:<9} {}", step.name(), pace.about(*step));
-    }
-    if pace == Pace::Usual {
-        println!("\nWith --slow the soak runs for {} min.", Pace::Slow.soak_minutes());
+        println!("{:<9} {}", step.name(), step.about());
     }
 }
 
 /// Runs the chosen steps, all if none is chosen.
-pub(crate) fn run(workspace: &Workspace, guard: &Guard, chosen: &[StepName], pace: Pace) -> Result<(), Failure> {
+pub(crate) fn run(workspace: &Workspace, guard: &Guard, chosen: &[StepName]) -> Result<(), Failure> {
     let steps: Vec<StepName> =
         StepName::value_variants().iter().copied().filter(|step| chosen.is_empty() || chosen.contains(step)).collect();
-    let mut session = Session { workspace, guard, pace, cluster: None };
+    let mut session = Session { workspace, guard, cluster: None };
     let mut summary = Vec::new();
     let begun = Instant::now();
     for (index, &step) in steps.iter().enumerate() {
         let name = step.name();
-        println!("[{}/{}] {name}: {}", index + 1, steps.len(), pace.about(step));
+        println!("[{}/{}] {name}: {}", index + 1, steps.len(), step.about());
         let started = Instant::now();
         let outcome = session.take(step);
         let seconds = seconds(started.elapsed());
@@ -129,7 +94,6 @@ fn seconds(time: Duration) -> String {
 struct Session<'a> {
     workspace: &'a Workspace,
     guard: &'a Guard,
-    pace: Pace,
     cluster: Option<Cluster<'a>>,
 }
 
@@ -147,7 +111,6 @@ impl Session<'_> {
                 Ok(format!("PostgreSQL {} is running", cluster.version))
             }
             StepName::Tests => self.tests(),
-            StepName::Soak => soak::run_step(self.workspace, self.guard, f64::from(self.pace.soak_minutes())),
             StepName::Doctests => self.cargo(&["test", "--quiet", "--workspace", "--doc"]),
             StepName::Demo => {
                 demo::run(self.workspace, self.guard, demo::Build::WithTests, demo::End::AfterTheWalk)?;
