@@ -47,7 +47,7 @@ impl Call {
         Self::new(Method::DELETE, path, Some(token))
     }
 
-    pub(crate) fn as_op(self, op: Op) -> Self {
+    pub(crate) fn for_op(self, op: Op) -> Self {
         Self { op: Some(op), ..self }
     }
 

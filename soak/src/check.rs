@@ -17,7 +17,7 @@ pub(crate) struct Event {
     stream: String,
     sequence: u64,
     #[serde(rename = "type")]
-    event_type: String,
+    kind: String,
     recorded_at: i64,
     metadata: BTreeMap<String, Value>,
 }
@@ -102,7 +102,7 @@ fn in_order(events: &[Event], tally: &Tally) {
 fn nothing_lost(events: &[Event], acknowledged: &[Acknowledged], tally: &Tally) {
     tally.checked_many(Promise::NothingLost, acknowledged.len());
     let there: BTreeSet<(&str, &str)> =
-        events.iter().map(|event| (event.about("request_id"), event.event_type.as_str())).collect();
+        events.iter().map(|event| (event.about("request_id"), event.kind.as_str())).collect();
     for told in acknowledged {
         if !there.contains(&(told.request_id.as_str(), told.event_type)) {
             let Acknowledged { request_id, event_type, call } = told;
@@ -115,7 +115,7 @@ fn nothing_lost(events: &[Event], acknowledged: &[Acknowledged], tally: &Tally) 
 fn exactly_once(events: &[Event], tally: &Tally) {
     let mut units: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for event in events.iter().filter(|event| !event.about("request_id").is_empty()) {
-        units.entry((event.about("request_id"), event.event_type.as_str())).or_default().insert(event.about("unit_id"));
+        units.entry((event.about("request_id"), event.kind.as_str())).or_default().insert(event.about("unit_id"));
     }
     tally.checked_many(Promise::ExactlyOnce, units.len());
     for ((request, event_type), units) in units.iter().filter(|(_, units)| units.len() > 1) {
@@ -126,7 +126,7 @@ fn exactly_once(events: &[Event], tally: &Tally) {
 fn five_failures_a_token(events: &[Event], tally: &Tally) {
     let (mut failures, mut opened) = (0, 0);
     for event in events {
-        match event.event_type.as_str() {
+        match event.kind.as_str() {
             "BootstrapTokenIssued" => {
                 tally.checked(Promise::StrangersBounded);
                 (failures, opened) = (0, 0);

@@ -43,7 +43,7 @@ impl Common {
         let email = format!("{login}@example.com");
         let op = Op::Invite { address: Key::of(&email), role: Role::Developer };
         let body = json!({ "email": email, "role": "developer" });
-        let invited = caller.settle(&Call::post("/v1/users/invite", Some(owner), body).as_op(op)).await?.answer;
+        let invited = caller.settle(&Call::post("/v1/users/invite", Some(owner), body).for_op(op)).await?.answer;
         // Where somebody else was told, or nobody, there are others to invite.
         (invited.status == 201).then(|| Self {
             owner: owner.to_owned(),
@@ -102,25 +102,25 @@ impl Common {
         ]);
         let call = Call::new(Method::PATCH, format!("/v1/users/{}/role", self.id), Some(&self.owner));
         let call =
-            Call { body: Some(json!({ "role": name })), ..call }.as_op(Op::ChangeRole { user: self.key(), role });
+            Call { body: Some(json!({ "role": name })), ..call }.for_op(Op::ChangeRole { user: self.key(), role });
         caller.anywhere(&call).await.map(drop)
     }
 
     async fn revoke(&self, caller: &mut Caller) -> Option<()> {
         let Some((token, id)) = self.a_session(caller) else { return Some(()) };
         let op = Op::Revoke { user: self.key(), session: Key::of(&token) };
-        caller.anywhere(&Call::delete(format!("/v1/sessions/{id}"), &self.owner).as_op(op)).await.map(drop)
+        caller.anywhere(&Call::delete(format!("/v1/sessions/{id}"), &self.owner).for_op(op)).await.map(drop)
     }
 
     async fn end_all(&self, caller: &mut Caller) -> Option<()> {
         let path = format!("/v1/sessions?user_id={}", self.id);
         let op = Op::RevokeAll { user: self.key(), keep: None };
-        caller.anywhere(&Call::delete(path, &self.owner).as_op(op)).await.map(drop)
+        caller.anywhere(&Call::delete(path, &self.owner).for_op(op)).await.map(drop)
     }
 
     async fn check(&self, caller: &mut Caller) -> Option<()> {
         let Some((token, _)) = self.a_session(caller) else { return self.open_session(caller).await };
         let op = Op::Check { user: self.key(), session: Key::of(&token) };
-        caller.anywhere(&Call::get("/v1/users/me", &token).as_op(op)).await.map(drop)
+        caller.anywhere(&Call::get("/v1/users/me", &token).for_op(op)).await.map(drop)
     }
 }

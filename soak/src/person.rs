@@ -106,7 +106,7 @@ impl<'c> Person<'c> {
         caller.world.keep_out_of_the_log(&email);
         let body = json!({ "email": email, "role": "developer" });
         let op = Op::Invite { address: Key::of(&email), role: Role::Developer };
-        let invite = Call::post("/v1/users/invite", Some(owner), body).as_op(op);
+        let invite = Call::post("/v1/users/invite", Some(owner), body).for_op(op);
         let mut person = Self {
             caller,
             owner: owner.to_owned(),
@@ -144,13 +144,11 @@ impl<'c> Person<'c> {
         let email = format!("{}@example.com", self.login);
         let users = answer.body["users"].as_array().cloned().unwrap_or_default();
         let found: Vec<&Value> = users.iter().filter(|user| user["email"] == email.as_str()).collect();
-        match found.as_slice() {
-            [one] => one["id"].as_str().map(str::to_owned),
-            _ => {
-                self.caller.broken(Promise::ReadYourWrites, &call, &answer, "somebody who exists is not there once");
-                None
-            }
+        if let [one] = found.as_slice() {
+            return one["id"].as_str().map(str::to_owned);
         }
+        self.caller.broken(Promise::ReadYourWrites, &call, &answer, "somebody who exists is not there once");
+        None
     }
 
     fn acknowledge(&self, event_type: &'static str, answer: &Answer, call: &Call) {
@@ -187,7 +185,7 @@ impl<'c> Person<'c> {
     async fn accepted(&mut self, session: usize) {
         let token = &self.sessions[session];
         let check = Op::Check { user: self.key, session: Key::of(token) };
-        let call = Call::get("/v1/users/me", token).as_op(check);
+        let call = Call::get("/v1/users/me", token).for_op(check);
         for node in 0..self.caller.world.nodes() {
             let Some(Outcome::Answered(answer)) = self.caller.at(node, &call).await else { continue };
             self.caller.world.tally.checked(Promise::ReadYourWrites);
@@ -204,7 +202,7 @@ impl<'c> Person<'c> {
         let path = format!("{}/role", self.path);
         let call = Call { body: Some(json!({ "role": role })), ..Call::new(Method::PATCH, path, Some(&self.owner)) };
         let named = if role == "admin" { Role::Admin } else { Role::Developer };
-        let call = call.as_op(Op::ChangeRole { user: self.key, role: named });
+        let call = call.for_op(Op::ChangeRole { user: self.key, role: named });
         let Settled { answer, first } = self.settle(&call, Promise::ReadYourWrites, &[(200, "")], &[]).await?;
         if first && self.role_is_sure {
             self.acknowledge("RoleChanged", &answer, &call);
@@ -224,7 +222,7 @@ impl<'c> Person<'c> {
         let sessions = answer.body["sessions"].as_array().cloned().unwrap_or_default();
         let id = sessions.iter().find(|session| session["current"] == true)?["id"].as_str()?.to_owned();
         let revoke = Op::Revoke { user: self.key, session: Key::of(&token) };
-        let call = Call::delete(format!("/v1/sessions/{id}"), &self.owner).as_op(revoke);
+        let call = Call::delete(format!("/v1/sessions/{id}"), &self.owner).for_op(revoke);
         let Settled { answer, first } = self.settle(&call, Promise::ReadYourWrites, &[(200, "")], &[]).await?;
         if first {
             self.acknowledge("SessionRevoked", &answer, &call);
@@ -237,7 +235,7 @@ impl<'c> Person<'c> {
         self.open_session().await?;
         let token = self.sessions.pop()?;
         let sign_out = Op::Revoke { user: self.key, session: Key::of(&token) };
-        let call = Call::post("/v1/auth/logout", Some(&token), json!({})).as_op(sign_out);
+        let call = Call::post("/v1/auth/logout", Some(&token), json!({})).for_op(sign_out);
         let Settled { answer, first } =
             self.settle(&call, Promise::ReadYourWrites, &[(200, "")], &[(401, "invalid_session")]).await?;
         if first {
@@ -284,7 +282,7 @@ impl<'c> Person<'c> {
         if !self.status_is_sure {
             return Some(());
         }
-        let call = Call::delete(self.path.clone(), &self.owner).as_op(Op::Disable { user: self.key });
+        let call = Call::delete(self.path.clone(), &self.owner).for_op(Op::Disable { user: self.key });
         let Settled { answer, first } = self.settle(&call, Promise::ReadYourWrites, &[(200, "")], &[]).await?;
         if first {
             self.acknowledge("UserDisabled", &answer, &call);
@@ -297,7 +295,7 @@ impl<'c> Person<'c> {
             return None;
         }
         let enable = Op::Enable { user: self.key };
-        let call = Call::post(format!("{}/enable", self.path), Some(&self.owner), json!({})).as_op(enable);
+        let call = Call::post(format!("{}/enable", self.path), Some(&self.owner), json!({})).for_op(enable);
         let Settled { answer, first } = self.settle(&call, Promise::ReadYourWrites, &[(200, "")], &[]).await?;
         if first {
             self.acknowledge("UserEnabled", &answer, &call);
@@ -310,7 +308,7 @@ impl<'c> Person<'c> {
     async fn revoke_all(&mut self) -> Option<()> {
         let id = self.path.rsplit('/').next().unwrap_or_default().to_owned();
         let revoke = Op::RevokeAll { user: self.key, keep: None };
-        let call = Call::delete(format!("/v1/sessions?user_id={id}"), &self.owner).as_op(revoke);
+        let call = Call::delete(format!("/v1/sessions?user_id={id}"), &self.owner).for_op(revoke);
         let Settled { answer, first } = self.settle(&call, Promise::ReadYourWrites, &[(200, "")], &[]).await?;
         if first {
             self.acknowledge("SessionsRevoked", &answer, &call);

@@ -41,7 +41,7 @@ async fn somebody_back_from_the_provider(caller: &mut Caller, owner: &str) -> Op
 fn invite(owner: &str, email: &str) -> Call {
     let body = json!({ "email": email, "role": "qa_viewer" });
     let op = Op::Invite { address: Key::of(email), role: Role::QaViewer };
-    Call::post("/v1/users/invite", Some(owner), body).as_op(op)
+    Call::post("/v1/users/invite", Some(owner), body).for_op(op)
 }
 
 /// One wins at most; and one does, unless a fault came in between.

@@ -37,11 +37,11 @@ async fn bootstrap_token(caller: &Caller) -> Option<String> {
 
 fn verify(token: &str) -> Call {
     let op = Op::Verify { token: Some(Key::of(token)) };
-    Call::post("/v1/setup/bootstrap-token/verify", None, json!({ "token": token })).as_op(op)
+    Call::post("/v1/setup/bootstrap-token/verify", None, json!({ "token": token })).for_op(op)
 }
 
 fn wrong(guess: &str) -> Call {
-    verify(guess).as_op(Op::Verify { token: None })
+    verify(guess).for_op(Op::Verify { token: None })
 }
 
 /// Strangers guess, all at once; one of them knows the token and is no better off once it is locked.
@@ -118,7 +118,7 @@ async fn go_on(caller: &mut Caller, state: &str) -> Option<()> {
         succeed(caller, &verify, Some("OwnerVerified")).await?;
     }
     let done = Op::Complete { session: Key::of(&setup) };
-    let complete = Call::post("/v1/setup/complete", Some(&setup), json!({})).as_op(done);
+    let complete = Call::post("/v1/setup/complete", Some(&setup), json!({})).for_op(done);
     succeed(caller, &complete, Some("SetupCompleted")).await?;
     Some(())
 }

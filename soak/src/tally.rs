@@ -152,8 +152,11 @@ impl Tally {
         let mut counts = self.counts();
         counts.broken_count += 1;
         if counts.broken.len() < DESCRIBED {
-            eprintln!("\nsoak: BROKEN: {}: {what}", promise.words());
-            counts.broken.push(format!("{}: {what}", promise.words()));
+            let mut described = what;
+            described.insert_str(0, ": ");
+            described.insert_str(0, promise.words());
+            eprintln!("\nsoak: BROKEN: {described}");
+            counts.broken.push(described);
         }
     }
 
