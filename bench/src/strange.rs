@@ -54,6 +54,8 @@ async fn call_again_and_again(address: SocketAddr, next: Arc<AtomicUsize>, end: 
         let sending = tokio::spawn(async move {
             // The server closes after what is no HTTP, perhaps before it has read all of it.
             let _ = write.write_all(&odd::connection(number)).await;
+            // Or it waits for what is missing: the end of a body, of a head.
+            let _ = write.shutdown().await;
             write
         });
         let mut answers = Vec::new();

@@ -25,9 +25,11 @@ async fn store_error_when_a_change_cannot_be_written(backend: Backend) {
     let (server, owner) = (&instance.server, instance.owner.as_str());
     server.get("/v1/users/me", Some(owner)).await.ok(200);
     let before = server.events().await.len();
-    instance.database.sql("ALTER TABLE audit_1 RENAME TO audit_away").await;
     let bob = json!({ "email": "bob@example.com", "role": "developer" });
+    instance.database.sql("ALTER TABLE unique_keys_1 RENAME TO keys_away").await;
     server.post("/v1/users/invite", Some(owner), bob.clone()).await.refused(500, "store_error");
+    instance.database.sql("ALTER TABLE keys_away RENAME TO unique_keys_1").await;
+    instance.database.sql("ALTER TABLE audit_1 RENAME TO audit_away").await;
     server.get("/v1/audit-logs", Some(owner)).await.refused(500, "store_error");
     instance.database.sql("ALTER TABLE audit_away RENAME TO audit_1").await;
     assert_eq!(server.events().await.len(), before, "nothing of it was kept");

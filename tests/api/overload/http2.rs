@@ -15,6 +15,8 @@ use crate::support::{Backend, TestDatabase};
 
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 const INITIAL_WINDOW_SIZE: u16 = 4;
+/// What a server that has just started may grow by for reasons of its own; a flood that is kept is a multiple.
+const GROWS_BY_ITSELF_KIB: u64 = 16 * 1024;
 
 async fn connect(server: &Server, settings: &[(u16, u32)]) -> TcpStream {
     let mut stream = wire::connect(server, "127.0.0.2").await;
@@ -82,7 +84,7 @@ async fn a_head_without_an_end_is_cut_off() {
     let _ = stream.write_all(&frame(CONTINUATION, END_HEADERS, 1, &[])).await;
     wire::rest(&mut stream).await;
     let grown = wire::resident_kib(&server).saturating_sub(before);
-    assert!(grown < 4 * 1024, "{grown} KiB");
+    assert!(grown < GROWS_BY_ITSELF_KIB, "{grown} KiB");
     server.get("/healthz", None).await.ok(200);
 }
 
@@ -101,7 +103,7 @@ async fn pings_and_settings_whose_answers_are_not_read_are_not_taken_for_ever() 
             assert!(taken < 4096, "256 MiB of frames were taken and their answers not read");
         }
         let grown = wire::resident_kib(&server).saturating_sub(before);
-        assert!(grown < 4 * 1024, "{grown} KiB");
+        assert!(grown < GROWS_BY_ITSELF_KIB, "{grown} KiB");
         server.get("/healthz", None).await.ok(200);
     }
 }

@@ -62,12 +62,11 @@ async fn units_waiting(instance: &Instance) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heavy_probes_are_answered_while_reads_and_writes_are_both_past_capacity() {
+async fn heavy_probes_are_answered_while_writes_are_past_capacity() {
     let instance = Instance::ready(Backend::Postgres).await;
     let server = &instance.server;
     server.get("/v1/users", Some(&instance.owner)).await.ok(200);
-    let (mut log, mut users) =
-        (SecondConnection::open(&instance.database).await, SecondConnection::open(&instance.database).await);
+    let mut log = SecondConnection::open(&instance.database).await;
     log.hold_the_log().await;
     let (mut writes, mut refused) = (JoinSet::new(), 0);
     while refused == 0 || units_waiting(&instance).await < QUEUED_UNITS {
@@ -82,26 +81,10 @@ async fn heavy_probes_are_answered_while_reads_and_writes_are_both_past_capacity
             refused += usize::from(answer.unwrap().unwrap().code() == "unavailable");
         }
     }
-    users.run("BEGIN").await;
-    users.run("LOCK TABLE users_1 IN ACCESS EXCLUSIVE MODE").await;
-    let mut reads = JoinSet::new();
-    for _ in 0..CLIENTS {
-        let client = Client::builder().http2_prior_knowledge().build().unwrap();
-        for _ in 0..CALLS_OF_A_CLIENT {
-            reads.spawn(send(client.get(format!("{}/v1/users", server.base)).bearer_auth(&instance.owner)));
-        }
-    }
-    for _ in 0..CLIENTS * CALLS_OF_A_CLIENT - READS_AT_ONCE {
-        reads.join_next().await.unwrap().unwrap().unwrap().refused(503, "unavailable");
-    }
     for _ in 0..20 {
         server.get("/healthz", None).await.ok(200);
         server.get("/readyz", None).await.ok(200);
-        server.get("/v1/users", Some(&instance.owner)).await.refused(503, "unavailable");
-    }
-    users.let_go().await;
-    for answer in reads.join_all().await {
-        answer.unwrap().ok(200);
+        server.get("/v1/users", Some(&instance.owner)).await.ok(200);
     }
     log.let_go().await;
     for answer in writes.join_all().await {
