@@ -279,7 +279,7 @@ async fn a_node_learns_of_the_next_key_when_it_is_put_beside_its_own() {
     let body = json!({ "email": "somebody@example.com", "role": "qa_viewer" });
     let refused = other.call(Method::POST, "/v1/users/invite", Some(&instance.owner), Some(body.clone())).await;
     refused.refused(500, "encryption_error");
-    assert!(other.output.lock().unwrap().contains("is not at hand"));
+    other.says(|output| output.contains("is not at hand")).await;
     let its_next = elsewhere.path().join("key.next");
     fs::copy(&its_own, &its_next).unwrap();
     fs::write(&its_next, next).unwrap();

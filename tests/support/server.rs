@@ -162,6 +162,15 @@ impl Server {
         self.http.clone()
     }
 
+    /// Waits until what the server has said is as `told` wants it: an answer may come before the line about it has been read.
+    pub async fn says(&self, told: impl Fn(&str) -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !told(&self.output.lock().unwrap()) {
+            assert!(tokio::time::Instant::now() < deadline, "{}", self.output.lock().unwrap());
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Sends a call; `token` goes into the Authorization header, `body` as JSON.
     pub async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
         self.try_call(method, path, token, body).await.unwrap_or_else(|error| {

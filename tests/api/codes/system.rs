@@ -105,11 +105,7 @@ async fn the_causes_of_failures_stay_in_the_services_own_output(backend: Backend
     assert!(!said.contains("setup_1") && !said.contains("SELECT"), "{said}");
     let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
     let told = |output: &str| output.lines().any(|line| line.contains(&id) && line.contains("setup_1"));
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !told(&instance.server.output.lock().unwrap()) {
-        assert!(tokio::time::Instant::now() < deadline, "{}", instance.server.output.lock().unwrap());
-        tokio::task::yield_now().await;
-    }
+    instance.server.says(told).await;
 }
 
 /// What is damaged on disk stays refused after a restart.
