@@ -28,11 +28,12 @@ pub(in crate::log) async fn drop_leftovers(company: Company<'_>, target: &WriteT
         let head = read_head(&mut connection, dialect.read_head()).await?;
         let mut turns = Turns::begin(company);
         let mut sweep = Sweep { company, connection: &mut connection, turns: &mut turns };
-        sweep.all_but(dialect.table_names(), &head.layout).await?.is_empty()
+        let none_left = sweep.all_but(dialect.table_names(), &head.layout).await?.is_empty();
+        connection.give_up_turn().await;
+        none_left
     } else {
         false
     };
-    connection.give_up_turn().await;
     connection.close().await;
     Ok(none_left)
 }
